@@ -1,0 +1,226 @@
+"""The quantised graph: integer operations on int8 maps, free of any framework and of any architecture.
+
+Frontends and quantisers produce it, ``codesign.reference.graph`` defines what it computes, the compiler lowers it.
+A tensor is a map of C channels by H lines by W columns for each of ``Graph.batch`` samples; vectors are maps of 1 by 1.
+Values are q, standing for scale * (q - zero_point).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from codesign.arith import INT8_MAX, INT8_MIN
+from codesign.errors import GraphError
+
+Shape = tuple[int, int, int]
+Pair = tuple[int, int]
+Padding = tuple[int, int, int, int]
+"""Top, bottom, left, right."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A quantised map of ``shape`` (C, H, W)."""
+
+    name: str
+    shape: Shape
+    scale: float
+    zero_point: int
+    bits: int = 8
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a kernel walks a map: all in pixels."""
+
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Padding = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
+
+    def output_size(self, height: int, width: int) -> Pair:
+        """(H, W) of the output of a map of that size."""
+        top, bottom, left, right = self.padding
+        reach_y = self.dilation[0] * (self.kernel[0] - 1) + 1
+        reach_x = self.dilation[1] * (self.kernel[1] - 1) + 1
+        return (height + top + bottom - reach_y) // self.stride[0] + 1, (width + left + right - reach_x) // self.stride[1] + 1
+
+
+@dataclass(frozen=True, eq=False)
+class Conv2d:
+    """y = clamp(zy + requantize(bias + sum w * (x - zx))), padding with zx.
+
+    ``weight`` int8 [O, I/groups, kh, kw] in [-127, 127], ``bias`` int32 [O], ``multiplier`` and ``shift`` int32 [O]
+    (``arith.requantize``). Linear layers are convolutions of 1 by 1 maps; depthwise ones have groups = I.
+    """
+
+    name: str
+    x: str
+    y: str
+    weight: npt.NDArray[np.int8]
+    bias: npt.NDArray[np.int32]
+    multiplier: npt.NDArray[np.int32]
+    shift: npt.NDArray[np.int32]
+    window: Window
+    groups: int = 1
+    low: int = INT8_MIN
+    high: int = INT8_MAX
+
+
+@dataclass(frozen=True)
+class MaxPool2d:
+    """y = max x over the window, padding with -128; input and output share scale and zero point."""
+
+    name: str
+    x: str
+    y: str
+    window: Window
+
+
+@dataclass(frozen=True)
+class AvgPool2d:
+    """y = clamp(zy + requantize(sum (x - zx))), padding with zx: the padding counts in the mean.
+
+    The multiplier holds 1/(kh*kw) times the ratio of the scales.
+    """
+
+    name: str
+    x: str
+    y: str
+    window: Window
+    multiplier: int
+    shift: int
+    low: int = INT8_MIN
+    high: int = INT8_MAX
+
+
+@dataclass(frozen=True)
+class Add:
+    """y = clamp(add_requantized(a, za, ma, b, zb, mb, shift, zy)) (``arith.add_requantized``)."""
+
+    name: str
+    a: str
+    b: str
+    y: str
+    a_multiplier: int
+    b_multiplier: int
+    shift: int
+    low: int = INT8_MIN
+    high: int = INT8_MAX
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """y = table[x + 128]: any unary function; ``table`` int8 [256]."""
+
+    name: str
+    x: str
+    y: str
+    table: npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """(C, H, W) -> (C*H*W, 1, 1) in C, H, W order, as torch.flatten(1); scale and zero point stay."""
+
+    name: str
+    x: str
+    y: str
+
+
+Op = Conv2d | MaxPool2d | AvgPool2d | Add | Table | Flatten
+
+
+def op_inputs(op: Op) -> tuple[str, ...]:
+    """Names of the tensors that an operation reads."""
+    return (op.a, op.b) if isinstance(op, Add) else (op.x,)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Operations in an order of execution; ``inputs`` and ``outputs`` name tensors."""
+
+    name: str
+    batch: int
+    tensors: Mapping[str, Tensor]
+    ops: tuple[Op, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Operation name -> its place in the user's network, for messages."""
+
+    def consumers(self, tensor: str) -> tuple[Op, ...]:
+        return tuple(op for op in self.ops if tensor in op_inputs(op))
+
+    def producer(self, tensor: str) -> Op | None:
+        return next((op for op in self.ops if op.y == tensor), None)
+
+
+def macs(graph: Graph, op: Op) -> int:
+    """Multiply-accumulates of one sample: those of convolutions and linear layers, as MLPerf and others count."""
+    if not isinstance(op, Conv2d):
+        return 0
+    _, height, width = graph.tensors[op.y].shape
+    return int(np.prod(op.weight.shape)) * height * width
+
+
+def verify(graph: Graph) -> None:
+    """Check every rule of this module; ``GraphError`` names the operation and what breaks."""
+    for problem in _problems(graph):
+        raise GraphError(f"graph {graph.name!r}: {problem}")
+
+
+def _problems(graph: Graph) -> Iterator[str]:
+    if graph.batch < 1:
+        yield f"batch {graph.batch} must be at least 1"
+    for tensor in graph.tensors.values():
+        if len(tensor.shape) != 3 or min(tensor.shape) < 1:
+            yield f"tensor {tensor.name!r} has shape {tensor.shape}; three positive extents (C, H, W) are needed"
+        if not tensor.scale > 0 or not INT8_MIN <= tensor.zero_point <= INT8_MAX or tensor.bits != 8:
+            yield f"tensor {tensor.name!r}: scale {tensor.scale}, zero point {tensor.zero_point}, {tensor.bits} bits"
+    known = set(graph.inputs)
+    if len({op.name for op in graph.ops}) != len(graph.ops):
+        yield "two operations have the same name"
+    for op in graph.ops:
+        for name in op_inputs(op):
+            if name not in known:
+                yield f"{op.name!r} reads {name!r}, which nothing before it produces"
+        if op.y in known or op.y not in graph.tensors:
+            yield f"{op.name!r} writes {op.y!r}, which is undeclared or already written"
+        known.add(op.y)
+        yield from _op_problems(graph, op)
+    for name in graph.outputs:
+        if name not in known:
+            yield f"output {name!r} is not produced"
+
+
+def _op_problems(graph: Graph, op: Op) -> Iterator[str]:
+    x, y = graph.tensors[op_inputs(op)[0]], graph.tensors[op.y]
+    expected: Shape
+    if isinstance(op, Conv2d):
+        channels, per_group = op.weight.shape[0], op.weight.shape[1]
+        if x.shape[0] != per_group * op.groups or channels % op.groups:
+            yield f"{op.name!r}: weight {op.weight.shape} in {op.groups} groups does not match {x.shape[0]} input channels"
+        if op.weight.dtype != np.int8 or (op.weight == INT8_MIN).any():
+            yield f"{op.name!r}: weights must be int8 in -127..127"
+        if any(a.shape != (channels,) for a in (op.bias, op.multiplier, op.shift)):
+            yield f"{op.name!r}: bias, multiplier and shift must each have {channels} entries"
+        expected = (channels, *op.window.output_size(*x.shape[1:]))
+    elif isinstance(op, MaxPool2d | AvgPool2d):
+        expected = (x.shape[0], *op.window.output_size(*x.shape[1:]))
+        if isinstance(op, MaxPool2d) and (x.scale, x.zero_point) != (y.scale, y.zero_point):
+            yield f"{op.name!r}: input and output of a max pool must share scale and zero point"
+    elif isinstance(op, Flatten):
+        expected = (x.shape[0] * x.shape[1] * x.shape[2], 1, 1)
+    else:
+        expected = x.shape
+        if isinstance(op, Add) and graph.tensors[op.b].shape != x.shape:
+            yield f"{op.name!r} adds shapes {x.shape} and {graph.tensors[op.b].shape}"
+        if isinstance(op, Table) and (op.table.shape != (256,) or op.table.dtype != np.int8):
+            yield f"{op.name!r}: a table has 256 int8 entries"
+    if y.shape != expected:
+        yield f"{op.name!r} produces {expected}, but {op.y!r} is declared {y.shape}"
