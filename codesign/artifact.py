@@ -1,23 +1,66 @@
-"""A compiled program: the accelerator's memory image, what the host must know to feed it, and the graph it computes.
+"""A compiled program: the accelerator's memory image, what the host must know to feed it, and the
+graph it computes.
 
-One file (zip): ``manifest.json``, ``image.bin`` (instructions, weights, parameters, taps and tables as they lie in the
-PROGRAM buffer) and ``graph.npz`` (the quantised graph, for the graph reference). The host reads the first two only.
+One file (zip): ``manifest.json``, ``image.bin`` (instructions, weights, parameters, taps and tables
+as they lie in the PROGRAM buffer) and ``graph.npz`` (the quantised graph, for the graph reference).
+The host reads the first two only, and takes everything it must know of the machine from the first.
+
+``manifest.json`` is one object:
+
+- ``format``: FORMAT_VERSION; a reader refuses any other. ``name``: the network's.
+- ``arch``: the parameters of ``Arch``; ``fingerprint``, ``isa_version``: as the registers of the
+  same name read on the hardware that the program is for; ``id``: what register ID reads.
+- ``image_sha256``, ``graph_sha256``: hexadecimal digests of the other two members.
+- ``setup``, ``infer``: {``offset``, ``count``} as ``Part``: PART_OFFSET and PART_COUNT.
+- ``input_bytes``, ``output_bytes``, ``scratch_bytes``: sizes of the buffers (0: none is needed).
+- ``inputs``, ``outputs``: lists of ``MapLayout``, each an object with that class's fields;
+  ``tensors``: tensor name -> ``MapLayout`` in the SCRATCH buffer.
+- ``layers``: list of ``LayerSpan``.
+- ``predicted_cycles``, ``seed``, ``versions``.
+- ``registers``: name -> byte offset, every register of ``codesign.registers``; ``counters``: names
+  of the 64-bit counters, each a pair ``<name>_LOW``, ``<name>_HIGH``.
+- ``control``: {``start``, ``reset``, ``acknowledge``} and ``status``: {``busy``, ``done``,
+  ``error``, ``resetting``}: bit masks of those two registers.
+- ``errors``: name -> value of register ERROR_CODE. ``units``: unit names in the order of trace
+  records. ``trace_record_bytes``: the size of one.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from codesign.arch import Arch
+import numpy as np
+import numpy.typing as npt
+
+from codesign import ir, isa, registers
+from codesign.arch import ISA_VERSION, Arch
+from codesign.errors import ProgramError
 from codesign.ir import Graph
 
 FORMAT_VERSION = 1
+MANIFEST, IMAGE, GRAPH = "manifest.json", "image.bin", "graph.npz"
+
+_OPS: Mapping[str, type[Any]] = {
+    op.__name__: op for op in (ir.Conv2d, ir.MaxPool2d, ir.AvgPool2d, ir.Add, ir.Table, ir.Flatten)
+}
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""Zip's earliest date: equal programs become equal files."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A run of instructions in the image: ``offset`` in bytes, ``count`` in instructions, BEGIN and END included."""
+    """A run of instructions in the image: ``offset`` in bytes, ``count`` in instructions, BEGIN
+    and END included."""
 
     offset: int
     count: int
@@ -28,11 +71,13 @@ class MapLayout:
     """Where a network's input or output lies in its DRAM buffer.
 
     Channel c, line y, column x of sample b is the byte at
-    offset + b*sample_bytes + (c div block)*plane_bytes + phase*phase_bytes + (line*pitch + column)*block + c mod block,
+    offset + b*sample_bytes + (c div block)*plane_bytes + phase*phase_bytes
+    + (line*pitch + column)*block + c mod block,
     with phase, line, column = 0, y, x, or with ``split`` 2*(y&1) + (x&1), y>>1, x>>1.
 
-    ``fold`` lists (dy, dx) offsets: the accelerator's channels are the network's channels at (y+dy, x+dx), offset after
-    offset, zero point outside the map; ((0, 0),) is the plain map. ``shape`` is the network's own (C, H, W).
+    ``fold`` lists (dy, dx) offsets: the accelerator's channels are the network's channels at
+    (y+dy, x+dx), offset after offset, zero point outside the map; ((0, 0),) is the plain map.
+    ``shape`` is the network's own (C, H, W); where the network ends in a Flatten, the shape before.
     """
 
     name: str
@@ -52,7 +97,11 @@ class MapLayout:
 
 @dataclass(frozen=True)
 class LayerSpan:
-    """The instructions [first, last) of part ``infer`` that compute one layer, with its work for the whole batch."""
+    """The instructions [first, last) of part ``infer`` that compute one layer.
+
+    ``macs`` is the work of the whole batch; a layer whose samples run one after another has a span
+    of the same name for each stretch of its instructions, with that stretch's share of the work.
+    """
 
     name: str
     op: str
@@ -78,7 +127,192 @@ class Program:
     scratch_bytes: int
     layers: tuple[LayerSpan, ...]
     tensors: Mapping[str, MapLayout]
-    """Tensors that stay in ACT until the end, or that a debug build saves to SCRATCH: where ``check`` finds them."""
+    """Tensors that a debug build saves to SCRATCH: where ``check`` finds them."""
     predicted_cycles: int
     seed: int
     versions: Mapping[str, str]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the program to one file, whole or not at all."""
+        path = Path(path)
+        graph = _graph_to_bytes(self.graph)
+        text = json.dumps(_manifest(self, graph), indent=1)
+        members = ((MANIFEST, text.encode()), (IMAGE, self.image), (GRAPH, graph))
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+                for name, data in members:
+                    archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Program:
+        """Read a program that ``save`` wrote.
+
+        Raises
+        ------
+        ProgramError
+            The file is no program, is damaged, or was written in another version's format.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                text, image, graph = (archive.read(name) for name in (MANIFEST, IMAGE, GRAPH))
+            manifest = json.loads(text)
+        except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+            raise ProgramError(
+                f"{os.fspath(path)!r} is not a program ({error}); compile the network again"
+            ) from error
+        _check(manifest, image, graph, os.fspath(path))
+        try:
+            return _program(manifest, image, _graph_from_bytes(graph))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProgramError(
+                f"{os.fspath(path)!r}: the manifest is damaged ({error}); compile the network again"
+            ) from error
+
+
+def _manifest(program: Program, graph: bytes) -> dict[str, Any]:
+    plain = ("name", "input_bytes", "output_bytes", "scratch_bytes", "predicted_cycles", "seed")
+    return {
+        "format": FORMAT_VERSION,
+        **{name: getattr(program, name) for name in plain},
+        "arch": program.arch.to_dict(),
+        "fingerprint": program.arch.fingerprint,
+        "isa_version": ISA_VERSION,
+        "id": registers.MAGIC,
+        "image_sha256": hashlib.sha256(program.image).hexdigest(),
+        "graph_sha256": hashlib.sha256(graph).hexdigest(),
+        "setup": dataclasses.asdict(program.setup),
+        "infer": dataclasses.asdict(program.infer),
+        "inputs": [dataclasses.asdict(layout) for layout in program.inputs],
+        "outputs": [dataclasses.asdict(layout) for layout in program.outputs],
+        "layers": [dataclasses.asdict(span) for span in program.layers],
+        "tensors": {name: dataclasses.asdict(at) for name, at in program.tensors.items()},
+        "versions": dict(program.versions),
+        "registers": registers.OFFSETS,
+        "counters": list(registers.COUNTERS),
+        "control": {
+            "start": registers.CONTROL_START,
+            "reset": registers.CONTROL_RESET,
+            "acknowledge": registers.CONTROL_ACKNOWLEDGE,
+        },
+        "status": {
+            "busy": registers.STATUS_BUSY,
+            "done": registers.STATUS_DONE,
+            "error": registers.STATUS_ERROR,
+            "resetting": registers.STATUS_RESETTING,
+        },
+        "errors": {code.name: int(code) for code in isa.ErrorCode},
+        "units": [unit.name for unit in isa.Unit],
+        "trace_record_bytes": registers.TRACE_RECORD_BYTES,
+    }
+
+
+def _check(manifest: Any, image: bytes, graph: bytes, path: str) -> None:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT_VERSION:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise ProgramError(
+            f"{path!r} has format {found!r}, this version reads {FORMAT_VERSION}; "
+            "compile the network again"
+        )
+    if manifest.get("isa_version") != ISA_VERSION:
+        raise ProgramError(
+            f"{path!r} is for instruction set {manifest.get('isa_version')!r}, "
+            f"not {ISA_VERSION}; compile the network again"
+        )
+    for name, data in (("image", image), ("graph", graph)):
+        if hashlib.sha256(data).hexdigest() != manifest.get(f"{name}_sha256"):
+            raise ProgramError(
+                f"{path!r}: the {name} does not match its digest; compile the network again"
+            )
+
+
+def _program(manifest: Mapping[str, Any], image: bytes, graph: Graph) -> Program:
+    arch = Arch(**manifest["arch"])
+    if arch.fingerprint != manifest["fingerprint"]:
+        raise ValueError(f"architecture {arch.name!r} has another fingerprint")
+    plain = ("name", "input_bytes", "output_bytes", "scratch_bytes", "predicted_cycles", "seed")
+    return Program(
+        **{name: manifest[name] for name in plain},
+        arch=arch,
+        graph=graph,
+        image=image,
+        setup=Part(**manifest["setup"]),
+        infer=Part(**manifest["infer"]),
+        inputs=tuple(_layout(at) for at in manifest["inputs"]),
+        outputs=tuple(_layout(at) for at in manifest["outputs"]),
+        layers=tuple(LayerSpan(**span) for span in manifest["layers"]),
+        tensors={name: _layout(at) for name, at in manifest["tensors"].items()},
+        versions=manifest["versions"],
+    )
+
+
+def _layout(values: Mapping[str, Any]) -> MapLayout:
+    shape = tuple(values["shape"])
+    fold = tuple((dy, dx) for dy, dx in values["fold"])
+    return MapLayout(**{**values, "shape": shape, "fold": fold})
+
+
+# --- the graph -----------------------------------------------------------------------------------
+def _graph_to_bytes(graph: Graph) -> bytes:
+    """An npz whose entry ``graph`` is JSON; arrays are entries of their own, named there."""
+    arrays: dict[str, Any] = {}
+    ops = []
+    for index, op in enumerate(graph.ops):
+        values: dict[str, Any] = {"kind": type(op).__name__}
+        for field in dataclasses.fields(op):
+            value = getattr(op, field.name)
+            if isinstance(value, np.ndarray):
+                key = f"{index}.{field.name}"
+                arrays[key] = value
+                value = {"array": key}
+            elif isinstance(value, ir.Window):
+                value = dataclasses.asdict(value)
+            values[field.name] = value
+        ops.append(values)
+    text = json.dumps({
+        "name": graph.name,
+        "batch": graph.batch,
+        "tensors": {key: dataclasses.asdict(tensor) for key, tensor in graph.tensors.items()},
+        "ops": ops,
+        "inputs": graph.inputs,
+        "outputs": graph.outputs,
+        "origin": dict(graph.origin),
+    })  # fmt: skip
+    file = io.BytesIO()
+    np.savez(file, graph=np.frombuffer(text.encode(), np.uint8), **arrays)
+    return file.getvalue()
+
+
+def _graph_from_bytes(data: bytes) -> Graph:
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        arrays = dict(file)
+    values = json.loads(arrays["graph"].tobytes())
+    tensors = {
+        key: ir.Tensor(**{**tensor, "shape": tuple(tensor["shape"])})
+        for key, tensor in values["tensors"].items()
+    }
+    return Graph(
+        name=values["name"],
+        batch=values["batch"],
+        tensors=tensors,
+        ops=tuple(_op(op, arrays) for op in values["ops"]),
+        inputs=tuple(values["inputs"]),
+        outputs=tuple(values["outputs"]),
+        origin=values["origin"],
+    )
+
+
+def _op(values: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> ir.Op:
+    fields = {}
+    for name, value in values.items():
+        if name == "window":
+            value = ir.Window(**{key: tuple(pair) for key, pair in value.items()})
+        elif isinstance(value, dict):
+            value = arrays[value["array"]]
+        fields[name] = value
+    op: ir.Op = _OPS[fields.pop("kind")](**fields)
+    return op
