@@ -29,6 +29,10 @@ class ProgramError(CodesignError):
     """A program file is damaged, or was made for another architecture or version."""
 
 
+class SynthesisError(CodesignError):
+    """Yosys is missing, refuses a design, or its netlist breaks a rule (unknown cell, combinational loop)."""
+
+
 class MachineError(CodesignError):
     """The accelerator stopped with an error code.
 
