@@ -1,4 +1,4 @@
-"""What the driver needs of a device: the same contract for a reference, an RTL simulation and a board.
+"""What the driver needs of a device: one contract for references, RTL simulation and boards.
 
 A device implements it structurally; nothing here needs to be imported to do so.
 """
