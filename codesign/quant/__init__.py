@@ -1,0 +1,3 @@
+"""Post-training quantisation: calibration of a float network and its conversion to the int8
+``codesign.ir.Graph``.
+"""

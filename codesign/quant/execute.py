@@ -1,0 +1,86 @@
+"""Execution of the float network, in torch for speed: what calibration observes and quantised
+results compare with.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from codesign.frontend import network as net
+from codesign.ir import Window
+
+Values = dict[str, npt.NDArray[np.float32]]
+
+
+def execute(network: net.Network, inputs: npt.NDArray[np.float32]) -> Values:
+    """Every tensor [B, C, H, W] of the network for a batch of its one input [B, C, H, W]."""
+    shape = network.shapes[network.inputs[0]]
+    inputs = np.ascontiguousarray(inputs, np.float32)
+    if inputs.shape[1:] == shape[:1] and shape[1:] == (1, 1):
+        inputs = inputs[:, :, None, None]
+    if inputs.shape[1:] != shape:
+        raise ValueError(
+            f"inputs have shape {inputs.shape}; the network takes [B, {', '.join(map(str, shape))}]"
+        )
+    values = {network.inputs[0]: torch.from_numpy(inputs)}
+    with torch.no_grad():
+        for op in network.ops:
+            values[op.y] = _compute(op, *(values[name] for name in net.op_inputs(op)))
+    return {name: value.numpy() for name, value in values.items()}
+
+
+def run(network: net.Network, inputs: npt.NDArray[np.float32], chunk: int = 64) -> Values:
+    """The outputs alone, computed ``chunk`` samples at a time."""
+    parts = [
+        execute(network, inputs[start : start + chunk]) for start in range(0, len(inputs), chunk)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in network.outputs}
+
+
+def _compute(op: net.Op, *x: torch.Tensor) -> torch.Tensor:
+    if isinstance(op, net.Conv2d | net.AvgPool2d | net.Add):
+        return _linear_part(op, *x).clamp(op.low, op.high)
+    return _rest(op, x[0])
+
+
+def _linear_part(
+    op: net.Clamping, x: torch.Tensor, other: torch.Tensor | None = None
+) -> torch.Tensor:
+    if isinstance(op, net.Conv2d):
+        weight, bias = torch.from_numpy(op.weight), torch.tensor(op.bias)
+        padded, window = _pad(x, op.window, 0.0), op.window
+        return functional.conv2d(padded, weight, bias, window.stride, 0, window.dilation, op.groups)
+    if isinstance(op, net.AvgPool2d):
+        return functional.avg_pool2d(_pad(x, op.window, 0.0), op.window.kernel, op.window.stride)
+    assert other is not None
+    return op.a_factor * x + op.b_factor * other
+
+
+def _rest(op: net.Op, x: torch.Tensor) -> torch.Tensor:
+    if isinstance(op, net.MaxPool2d):
+        window = op.window
+        padded = _pad(x, window, -math.inf)
+        return functional.max_pool2d(padded, window.kernel, window.stride, 0, window.dilation)
+    if isinstance(op, net.Linear):
+        return functional.linear(x.flatten(1), torch.from_numpy(op.weight), torch.tensor(op.bias))[
+            :, :, None, None
+        ]
+    if isinstance(op, net.BatchNorm):
+        return x * torch.tensor(op.factor)[:, None, None] + torch.tensor(op.offset)[:, None, None]
+    if isinstance(op, net.Pad):
+        return _pad(x, Window((1, 1), padding=op.padding), 0.0)
+    if isinstance(op, net.Clamp):
+        return x.clamp(op.low, op.high)
+    if isinstance(op, net.Unary):
+        return torch.from_numpy(op.function(x.numpy()))
+    return x.reshape(len(x), -1, 1, 1) if isinstance(op, net.Flatten) else x
+
+
+def _pad(x: torch.Tensor, window: Window, value: float) -> torch.Tensor:
+    top, bottom, left, right = window.padding
+    return functional.pad(x, (left, right, top, bottom), value=value) if any(window.padding) else x
