@@ -233,7 +233,7 @@ def _op_problems(op: Op, shapes: Mapping[str, Shape]) -> Iterator[str]:
     if isinstance(op, Linear) and (op.weight.shape[1], 1, 1) != x:
         yield f"{op.name!r}: weight {op.weight.shape} does not match the input {x}"
     if isinstance(op, BatchNorm) and not op.factor.shape == op.offset.shape == (x[0],):
-        yield f"{op.name!r}: factor {op.factor.shape} and offset {op.offset.shape} for {x[0]} channels"
+        yield f"{op.name!r}: {op.factor.shape} factors, {op.offset.shape} offsets, {x[0]} channels"
     if isinstance(op, Conv2d):
         channels, per_group = op.weight.shape[:2]
         if per_group * op.groups != x[0] or channels % op.groups:

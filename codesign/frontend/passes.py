@@ -152,7 +152,7 @@ def hoist_clamps(network: Network) -> Network:
 
 
 def fuse_clamps(network: Network) -> Network:
-    """Join a clamp to the operation that it alone reads; one that cannot becomes a unary function."""
+    """Join a clamp to the operation before it where it alone reads that; else it is a Unary."""
     ops: dict[str, Op] = {}
     for op in network.ops:
         if isinstance(op, Clamp):

@@ -1,7 +1,7 @@
 """torch.export programs -> float network (``codesign.frontend.network``).
 
 A program is first decomposed to core ATen, so that one set of operators covers what users write;
-then each node is converted by ``codesign.frontend.torch_ops``.
+then each node is converted by ``codesign.frontend.torch_convert``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from codesign.errors import GraphError
 from codesign.frontend.network import Network, verify
-from codesign.frontend.torch_ops import Converter
+from codesign.frontend.torch_convert import Converter
 
 
 def from_module(
@@ -52,7 +52,8 @@ def from_exported(program: torch.export.ExportedProgram, name: str = "network") 
     ]
     if changed:
         raise GraphError(
-            f"network {name!r} changes {changed[0].target!r} while it runs; export it in evaluation mode (model.eval())"
+            f"network {name!r} changes {changed[0].target!r} while it runs; "
+            "export it in evaluation mode (model.eval())"
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")

@@ -86,7 +86,7 @@ def _extremes(network: Network, inputs: npt.NDArray[np.float32]) -> dict[str, tu
                 operation = network.producer(name)
                 where = f"operation {operation.name!r}" if operation else "the calibration input"
                 raise GraphError(
-                    f"{where} makes values that are not finite; give calibration data it is defined for"
+                    f"{where} has values that are not finite; calibrate on inputs it is defined for"
                 )
             low, high = ranges.get(name, (np.inf, -np.inf))
             ranges[name] = (min(low, float(value.min())), max(high, float(value.max())))

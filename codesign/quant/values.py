@@ -21,7 +21,7 @@ class Coding:
     zero_point: int
 
     def encode(self, values: npt.ArrayLike) -> npt.NDArray[np.int8]:
-        """Nearest codes (ties upwards, as in ``arith``), saturated; NaN becomes the code of zero."""
+        """Nearest codes (ties upwards, as ``arith``), saturated; NaN becomes the code of zero."""
         steps = np.nan_to_num(
             np.asarray(values, np.float64) / self.scale, nan=0.0, posinf=1e9, neginf=-1e9
         )
