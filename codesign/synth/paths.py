@@ -32,12 +32,12 @@ _DSP_INPUTS = {
     "D": ("DREG", "ADREG", "MREG"),
     "PCIN": (),
 }
-"""Data input of a DSP48E1 -> registers on its way to the adder (7 Series DSP48E1, UG479)."""
+"""Data input of a DSP48E1 -> registers on the way to its adder (7 Series DSP48E1, UG479)."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A cell on a path and the net it drives; ``source`` is its line of the design, if it survived."""
+    """A cell on a path and the net it drives; ``source`` is its line of the design, if known."""
 
     kind: str
     cell: str
