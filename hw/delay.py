@@ -1,4 +1,4 @@
-"""Shift registers without reset: synthesis maps them to SRLs or to the registers of DSP and BRAM."""
+"""Shift registers without reset: synthesis maps them to SRLs or registers of DSP and BRAM."""
 
 from amaranth import Cat, Module, Signal, Value
 from amaranth.hdl import ValueCastable
