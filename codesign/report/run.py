@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from codesign.artifact import LayerSpan, Program
-from codesign.report.trace import Execution
+from codesign.artifact import Program
+from codesign.report.trace import Execution, Slot, layer_of
 
 STALLS = ("token", "fence", "instruction", "drain")
 """Why the array stood still: a transfer or another unit was not done; earlier results were not yet
@@ -81,22 +81,30 @@ def layer_rows(program: Program, execution: Execution) -> list[dict[str, Any]]:
     The rows' cycles add up to the cycle in which the last tap left; what follows (the pipeline's
     depth, the last SAVE) belongs to no layer.
     """
-    return [_layer_row(program, layer, execution) for layer in program.layers]
+    names = layer_of(program.layers)
+    slots: dict[str, list[Slot]] = {layer.name: [] for layer in program.layers}
+    for slot in execution.slots:
+        slots[names[slot.index]].append(slot)
+    ops = {layer.name: layer.op for layer in program.layers}
+    macs = Counter[str]()
+    for layer in program.layers:
+        macs[layer.name] += layer.macs
+    peak = program.arch.macs_per_cycle
+    return [_layer_row(name, ops[name], macs[name], slots[name], peak) for name in ops]
 
 
-def _layer_row(program: Program, layer: LayerSpan, execution: Execution) -> dict[str, Any]:
-    slots = [slot for slot in execution.slots if layer.first <= slot.index < layer.last]
-    stalls: Counter[str] = Counter(dict.fromkeys(STALLS, 0))
+def _layer_row(name: str, op: str, macs: int, slots: list[Slot], peak: int) -> dict[str, Any]:
+    stalls = Counter[str](dict.fromkeys(STALLS, 0))
     for slot in slots:
         stalls[slot.cause] += slot.waited
         stalls["drain"] += slot.drain
     cycles = sum(slot.waited + slot.cycles for slot in slots)
     return {
-        "name": layer.name,
-        "op": layer.op,
+        "name": name,
+        "op": op,
         "cycles": cycles,
-        "macs": layer.macs,
-        "utilization": layer.macs / (cycles * program.arch.macs_per_cycle) if cycles else 0.0,
+        "macs": macs,
+        "utilization": macs / (cycles * peak) if cycles else 0.0,
         "stalls": dict(stalls),
     }
 

@@ -6,41 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
-
 from codesign.arch import Arch
 from codesign.artifact import LayerSpan, Part, Program
 from codesign.isa import INSTRUCTION_BYTES, Instruction, Unit, decode
-from codesign.reference.timing import interval
-from codesign.registers import TRACE_RECORD_BYTES
-
-_RECORD = np.dtype([("start", "<u4"), ("end", "<u4"), ("index_unit", "<u4"), ("zero", "<u4")])
-assert _RECORD.itemsize == TRACE_RECORD_BYTES
-
-
-@dataclass(frozen=True)
-class Span:
-    """An instruction of a part, by index, in its unit; cycles count from the doorbell."""
-
-    unit: Unit
-    index: int
-    start: int
-    end: int
-
-
-def parse(records: npt.NDArray[np.uint8] | bytes) -> list[Span]:
-    """The spans in trace records as they lie in DRAM (``registers.TRACE_RECORD_BYTES``)."""
-    table = np.frombuffer(bytes(records), _RECORD)
-    return [
-        Span(
-            Unit(int(r["index_unit"]) >> 24),
-            int(r["index_unit"]) & 0xFFFFFF,
-            int(r["start"]),
-            int(r["end"]),
-        )
-        for r in table
-    ]
+from codesign.latency import calc_interval
+from codesign.reference.execution import TraceRecord
 
 
 def instructions(program: Program, part: Part) -> list[Instruction]:
@@ -74,10 +44,10 @@ class Execution:
 
     arch: Arch
     instructions: tuple[Instruction, ...]
-    spans: tuple[Span, ...]
+    spans: tuple[TraceRecord, ...]
 
     @classmethod
-    def of(cls, program: Program, spans: Iterable[Span]) -> Execution:
+    def of(cls, program: Program, spans: Iterable[TraceRecord]) -> Execution:
         """A run of part ``infer``."""
         ordered = tuple(sorted(spans, key=lambda span: (span.start, span.end)))
         return cls(program.arch, tuple(instructions(program, program.infer)), ordered)
@@ -93,7 +63,7 @@ class Execution:
             if span.unit is not Unit.CALC:
                 continue
             calc = self.instructions[span.index]
-            step = interval(self.arch, calc["taps"])
+            step = calc_interval(self.arch, calc["taps"])
             # a fence holds until earlier results are written, whatever else is waited for
             if calc["fence"] and written > free:
                 cause = "fence"

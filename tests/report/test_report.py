@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import struct
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,12 @@ from codesign.arch import preset
 from codesign.artifact import LayerSpan, Part, Program
 from codesign.ir import Graph, Tensor
 from codesign.isa import Opcode, Unit
-from codesign.registers import COUNTERS, TRACE_RECORD_BYTES
+from codesign.reference.execution import TraceRecord
+from codesign.registers import COUNTERS
 from codesign.report import files
 from codesign.report.run import Measurement, layer_rows, run_report
 from codesign.report.timeline import timeline
-from codesign.report.trace import Execution, Span, parse
+from codesign.report.trace import Execution
 
 ARCH = preset("tiny")  # drains a group in 3 cycles
 
@@ -37,27 +37,20 @@ def program() -> Program:
         name="net", arch=ARCH, graph=Graph("net", 1, tensors, (), ("x",), ("x",)),
         image=b"".join(map(isa.encode, instructions)), setup=Part(0, 0), infer=Part(0, 7),
         inputs=(), outputs=(), input_bytes=0, output_bytes=0, scratch_bytes=0,
-        layers=(LayerSpan("first", "Conv2d", 1, 3, 900), LayerSpan("second", "MaxPool2d", 3, 6, 0)),
+        layers=(LayerSpan("first", "Conv2d", 1, 3, 900), LayerSpan("second", "MaxPool2d", 3, 4, 0),
+            LayerSpan("second", "MaxPool2d", 4, 6, 0),
+        ),
         tensors={}, predicted_cycles=99, seed=7, versions={"numpy": "compiled-with"},
     )  # fmt: skip
 
 
 SPANS = (
-    Span(Unit.LOAD, 1, 10, 30),
-    Span(Unit.CALC, 2, 31, 90),  # slot 31..51
-    Span(Unit.CALC, 3, 53, 100),  # 2 idle; slot 53..59
-    Span(Unit.CALC, 4, 100, 130),  # 41 idle behind the fence; slot 100..106
-    Span(Unit.SAVE, 5, 131, 160),
+    TraceRecord(Unit.LOAD, 1, 10, 30),
+    TraceRecord(Unit.CALC, 2, 31, 90),  # slot 31..51
+    TraceRecord(Unit.CALC, 3, 53, 100),  # 2 idle; slot 53..59
+    TraceRecord(Unit.CALC, 4, 100, 130),  # 41 idle behind the fence; slot 100..106
+    TraceRecord(Unit.SAVE, 5, 131, 160),
 )
-
-
-def records(spans: tuple[Span, ...]) -> bytes:
-    return b"".join(struct.pack("<IIII", s.start, s.end, s.index | s.unit << 24, 0) for s in spans)
-
-
-def test_trace_records_are_parsed() -> None:
-    assert len(records(SPANS)) == len(SPANS) * TRACE_RECORD_BYTES
-    assert parse(records(SPANS)) == list(SPANS)
 
 
 def test_layers_account_for_every_cycle_of_the_array() -> None:
@@ -118,7 +111,11 @@ def test_timeline_is_in_microseconds_with_a_track_per_unit() -> None:
 
 
 def test_overlapping_transfers_get_rows_of_their_own() -> None:
-    spans = (Span(Unit.LOAD, 1, 10, 30), Span(Unit.LOAD, 1, 20, 40), Span(Unit.LOAD, 1, 30, 50))
+    spans = (
+        TraceRecord(Unit.LOAD, 1, 10, 30),
+        TraceRecord(Unit.LOAD, 1, 20, 40),
+        TraceRecord(Unit.LOAD, 1, 30, 50),
+    )
     document = timeline(program(), Execution.of(program(), spans))
     tids = [event["tid"] for event in document["traceEvents"] if event["ph"] == "X"]
     assert tids[0] == tids[2] != tids[1]
