@@ -1,0 +1,169 @@
+"""What a CALC instruction reads, computes and writes, vectorised over groups, taps and lanes.
+
+The definition is the loop in docs/machine.md. Arrays are indexed [group, tap, lane] or
+[block, group, lane].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from codesign import arith
+from codesign.arch import Arch
+from codesign.isa import Instruction, Mode
+from codesign.reference.memory import IntArray, Memories
+
+BoolArray = npt.NDArray[np.bool_]
+
+_BIAS_BITS = 32
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The pixels that a CALC meets, as word numbers within their regions.
+
+    Attributes
+    ----------
+    source:
+        [groups, taps, P], wrapped modulo the region; meaningful where ``inside``.
+    inside:
+        [groups, taps, P]: the tap lies within the source map.
+    written:
+        [groups, P]: the grid pixel is an output pixel.
+    destination:
+        [planes, groups, P], meaningful where ``written``.
+    residual:
+        Likewise, or None.
+    """
+
+    source: IntArray
+    inside: BoolArray
+    written: BoolArray
+    destination: IntArray
+    residual: IntArray | None
+
+
+def walk(arch: Arch, instruction: Instruction, taps: dict[str, IntArray]) -> Walk:
+    """Follow the grid. Destination and residual may leave their region: see ``faults``."""
+    i, lanes = instruction, arch.pixels
+    pixel = np.arange(i["groups"] * lanes, dtype=np.int64).reshape(i["groups"], 1, lanes)
+    y, x = i["y_start"] + pixel // i["grid_width"], pixel % i["grid_width"]
+    first = i["src_bank"] + i["src_row"] * lanes
+    tap = {name: value[None, :, None] for name, value in taps.items()}
+    source = (first + tap["bank"] + tap["row"] * lanes + pixel) % arch.act_region_words
+    at_y, at_x = y + tap["dy"], x + tap["dx"]
+    inside = (at_y >= 0) & (at_y < i["in_height"] - tap["short_y"])
+    inside &= (at_x >= 0) & (at_x < i["in_width"] - tap["short_x"])
+    y, x = y[:, 0], x[:, 0]
+    return Walk(
+        source,
+        inside,
+        (y < i["out_height"]) & (x < i["out_width"]),
+        _map(arch, i, "dst", y, x),
+        _map(arch, i, "res", y, x) if i["residual"] else None,
+    )
+
+
+def _map(arch: Arch, i: Instruction, prefix: str, y: IntArray, x: IntArray) -> IntArray:
+    """Words of output pixels (y, x) in that prefix's map, for every block: [planes, *y.shape]."""
+    lanes = arch.pixels
+    pitch = i[f"{prefix}_pitch_bank"] + i[f"{prefix}_pitch_row"] * lanes
+    first = i[f"{prefix}_bank"] + i[f"{prefix}_row"] * lanes
+    if i[f"{prefix}_split"]:
+        phase = 2 * (y & 1) + (x & 1)
+        word = ((y >> 1) - (i["y_start"] >> 1)) * pitch + (x >> 1)
+        word = word + phase * i[f"{prefix}_phase_rows"] * lanes
+    else:
+        word = (y - i["y_start"]) * pitch + x
+    blocks = np.arange(i["planes"], dtype=np.int64) * i[f"{prefix}_plane_rows"] * lanes
+    return np.asarray(first + blocks[:, None, None] + word)
+
+
+def weights(memories: Memories, instruction: Instruction) -> IntArray | None:
+    """w[t][m][n] (dense), w[t][m] (depthwise) or None (max)."""
+    first, taps = instruction["wgt_base"], instruction["taps"]
+    if instruction["mode"] == Mode.DENSE:
+        return memories.dense_weights(first, taps)
+    if instruction["mode"] == Mode.DEPTHWISE:
+        return memories.depthwise_weights(first, taps)
+    return None
+
+
+def matters(instruction: Instruction, w: IntArray | None) -> BoolArray:
+    """[taps]: what the tap reads can change the result, for not all its weights are zero."""
+    if w is None:
+        return np.ones(instruction["taps"], np.bool_)
+    return np.asarray((w != 0).reshape(instruction["taps"], -1).any(axis=1))
+
+
+def execute(memories: Memories, instruction: Instruction, path: Walk, w: IntArray | None) -> None:
+    """Read all sources, compute, write all destinations.
+
+    No group sees what the instruction itself writes: a program in which one should is a hazard
+    (``hazards``), for the machine's pipeline is deeper than a group.
+    """
+    i, arch = instruction, memories.arch
+    act = memories.act.view(np.int8)
+    a = act[i["src_region"]][path.source]
+    a[~path.inside] = i["pad"]
+    acc = _accumulate(arch, a, w)
+    parameters = memories.parameters(i["param_base"], i["planes"])
+    table = memories.table(i["table_id"]) if i["table"] else None
+    channels = arch.in_channels
+    results = []
+    for block in range(i["planes"]):
+        sums = acc[path.written][:, block * channels : (block + 1) * channels]
+        record = {name: value[block] for name, value in parameters.items()}
+        r = None
+        if path.residual is not None:
+            r = act[i["res_region"]][path.residual[block][path.written]].astype(np.int64)
+        results.append(_post(i, sums, record, r, table))
+    for block, q in enumerate(results):
+        act[i["dst_region"]][path.destination[block][path.written]] = q.astype(np.int8)
+
+
+def _accumulate(arch: Arch, a: npt.NDArray[np.int8], w: IntArray | None) -> IntArray:
+    """Accumulators [groups, P, outputs] from activations [groups, taps, P, M]."""
+    groups, taps, lanes, channels = a.shape
+    if w is None:
+        return np.asarray(a.max(axis=1), np.int64)
+    if w.ndim == 2:  # depthwise
+        total: IntArray = np.einsum("gtpm,tm->gpm", a.astype(np.int64), w)
+    else:
+        # |sum| <= taps * M * 2**14 < 2**53: the products are exact in float64, and BLAS forms them
+        rows = a.transpose(0, 2, 1, 3).reshape(groups * lanes, taps * channels)
+        matrix = w.reshape(taps * channels, arch.out_channels)
+        sums = rows.astype(np.float64) @ matrix.astype(np.float64)
+        total = sums.astype(np.int64).reshape(groups, lanes, arch.out_channels)
+    return arith.wrap(total, arch.acc_bits)
+
+
+def _post(
+    i: Instruction,
+    acc: IntArray,
+    record: dict[str, IntArray],
+    r: IntArray | None,
+    table: IntArray | None,
+) -> IntArray:
+    """Post-processing of [pixels, M] accumulators (docs/machine.md)."""
+    v = arith.wrap(acc + record["bias"], _BIAS_BITS)
+    q = arith.requantize(v, record["multiplier"], record["shift"], i["zero_point"])
+    if r is None:
+        q = arith.saturate(q, i["low"], i["high"])
+    else:
+        q = arith.saturate(q, arith.INT8_MIN, arith.INT8_MAX)
+        q = arith.add_requantized(
+            q,
+            i["zero_point"],
+            i["acc_multiplier"],
+            r,
+            i["res_zero_point"],
+            i["res_multiplier"],
+            i["add_shift"],
+            i["out_zero_point"],
+        )
+        q = arith.saturate(q, i["low"], i["high"])
+    return q if table is None else table[q - arith.INT8_MIN]

@@ -1,0 +1,115 @@
+"""What stops the machine: the checks of docs/machine.md, "Faults", on single instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from codesign.arch import ISA_VERSION, Arch
+from codesign.isa import Base, ErrorCode, Instruction, Mode, Opcode, Target
+from codesign.reference.calc import Walk
+from codesign.reference.memory import (
+    Transfer,
+    depth,
+    depthwise_words,
+)
+
+Fault = tuple[ErrorCode, str]
+
+
+def begin_faults(arch: Arch, i: Instruction) -> Iterator[Fault]:
+    """A program for another instruction set or architecture."""
+    if i["isa_version"] != ISA_VERSION:
+        yield (
+            ErrorCode.ARCH_MISMATCH,
+            f"program of ISA version {i['isa_version']} on a machine of version {ISA_VERSION}",
+        )
+    if i["fingerprint"] != arch.fingerprint:
+        yield (
+            ErrorCode.ARCH_MISMATCH,
+            f"program for fingerprint {i['fingerprint']:08X} on a machine {arch.fingerprint:08X}",
+        )
+
+
+def transfer_faults(arch: Arch, i: Instruction, sizes: Mapping[Base, int]) -> Iterator[Fault]:
+    """LOAD and SAVE: ``sizes`` are those of the DRAM buffers in bytes."""
+    malformed = [f"{field}=0" for field in ("rows", "words") if not i[field]]
+    malformed += [f"{field} is odd" for field in ("offset", "stride") if i[field] % 16]
+    target = i["target"] if i.opcode is Opcode.LOAD else Target.ACT
+    if target > max(Target):
+        malformed.append(f"target={target}")
+    elif target == Target.ACT:
+        if i["region"] >= arch.regions:
+            malformed.append(f"region={i['region']} of {arch.regions}")
+        malformed += [
+            f"{name}={i[name]} of {arch.pixels}"
+            for name in ("bank", "stride_bank")
+            if i[name] >= arch.pixels
+        ]
+    if malformed:
+        yield ErrorCode.MALFORMED, ", ".join(malformed)
+        return
+    transfer = Transfer.of(arch, i)
+    last, limit = int(transfer.words[-1, -1]), depth(arch, transfer.target)
+    if last >= limit:
+        yield (
+            ErrorCode.ADDRESS_RANGE,
+            f"reaches word {last} of {transfer.target.name}, which has {limit}",
+        )
+    padded = -(-transfer.row_bytes // arch.beat_bytes) * arch.beat_bytes
+    end, size = i["offset"] + (i["rows"] - 1) * i["stride"] + padded, sizes[Base(i["base"])]
+    if end > size:
+        yield (
+            ErrorCode.ADDRESS_RANGE,
+            f"reaches byte {end} of buffer {Base(i['base']).name}, which has {size}",
+        )
+
+
+def calc_faults(arch: Arch, i: Instruction) -> Iterator[Fault]:
+    """CALC: fields that contradict the architecture or each other, and memories too short."""
+    malformed = [f"{field}=0" for field in ("groups", "taps", "planes") if not i[field]]
+    if i["mode"] > max(Mode):
+        malformed.append(f"mode={i['mode']}")
+    planes = arch.planes if i["mode"] == Mode.DENSE else 1
+    if i["planes"] > planes:
+        malformed.append(f"planes={i['planes']} of {planes}")
+    if i["grid_width"] < arch.drain:
+        malformed.append(f"grid_width={i['grid_width']} below {arch.drain}")
+    if i["table"] and i["table_id"] >= arch.tables:
+        malformed.append(f"table_id={i['table_id']} of {arch.tables}")
+    for prefix in ("src", "dst", "res") if i["residual"] else ("src", "dst"):
+        if i[f"{prefix}_region"] >= arch.regions:
+            malformed.append(f"{prefix}_region={i[f'{prefix}_region']} of {arch.regions}")
+        banks = [f"{prefix}_bank"] + ([f"{prefix}_pitch_bank"] if prefix != "src" else [])
+        malformed += [
+            f"{name}={i[name]} of {arch.pixels}" for name in banks if i[name] >= arch.pixels
+        ]
+    if i["residual"] and not i["add_shift"]:
+        malformed.append("add_shift=0")
+    if malformed:
+        yield ErrorCode.MALFORMED, ", ".join(malformed)
+        return
+    words = {Mode.DENSE: i["taps"], Mode.DEPTHWISE: depthwise_words(arch, i["taps"]), Mode.MAX: 0}
+    for target, first, count in (
+        (Target.TAP, i["tap_base"], i["taps"]),
+        (Target.WGT, i["wgt_base"], words[Mode(i["mode"])]),
+        (Target.PARAM, i["param_base"], i["planes"]),
+    ):
+        if count and first + count > depth(arch, target):
+            yield (
+                ErrorCode.ADDRESS_RANGE,
+                f"reaches word {first + count - 1} of {target.name}, "
+                f"which has {depth(arch, target)}",
+            )
+
+
+def walk_faults(arch: Arch, path: Walk) -> Iterator[Fault]:
+    """CALC: output and residual pixels outside their regions."""
+    for name, words in (("destination", path.destination), ("residual", path.residual)):
+        if words is None or not path.written.any():
+            continue
+        last = int(words[:, path.written].max())
+        if last >= arch.act_region_words:
+            yield (
+                ErrorCode.ADDRESS_RANGE,
+                f"{name} reaches pixel {last} of a region of {arch.act_region_words}",
+            )
