@@ -1,0 +1,1 @@
+"""Networks and data to start with: the demo's, MLPerf Tiny's ResNet-8, single layers."""
