@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from codesign.reference.timing import Dram
 from sim.cache import DEFAULT_ROOT
 from sim.verilator import Model, build
 
@@ -41,17 +42,6 @@ class ProtocolError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Latencies in cycles: from a read request to its first beat, from a burst's last write beat
-    to its response. A direction takes that many bursts before it must wait for one to end."""
-
-    read_latency: int = 40
-    write_latency: int = 20
-    reads_outstanding: int = 8
-    writes_outstanding: int = 8
-
-
-@dataclass(frozen=True)
 class Stalls:
     """Random pauses: each channel pauses in a cycle with ``probability``, each burst takes up to
     ``jitter`` cycles longer, and bursts of different IDs overtake each other."""
@@ -71,7 +61,7 @@ class Statistics:
     write_beats: int
 
 
-class _Timing(ctypes.Structure):
+class _Dram(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_uint32)
         for name in ("read_latency", "write_latency", "reads_outstanding", "writes_outstanding")
@@ -108,7 +98,7 @@ _PROTOTYPES: dict[str, tuple[Sequence[type], type | None]] = {
     "sim_create": ((), _HANDLE),
     "sim_destroy": ((_HANDLE,), None),
     "sim_beat_bytes": ((), _INT),
-    "sim_timing": ((_HANDLE, ctypes.POINTER(_Timing)), None),
+    "sim_timing": ((_HANDLE, ctypes.POINTER(_Dram)), None),
     "sim_stalls": ((_HANDLE, ctypes.POINTER(_Stalls)), None),
     "sim_map": ((_HANDLE, _U64, _U64, ctypes.c_void_p), None),
     "sim_unmap": ((_HANDLE, _U64), None),
@@ -139,8 +129,8 @@ class SimulationModel:
     ----------
     library:
         From ``build_model``.
-    timing:
-        Of the DRAM.
+    dram:
+        Its latencies.
     stalls:
         Random ones; none by default.
     waveform:
@@ -150,14 +140,14 @@ class SimulationModel:
     def __init__(
         self,
         library: Path,
-        timing: Timing = Timing(),
+        dram: Dram | None = None,
         stalls: Stalls | None = None,
         waveform: Path | None = None,
     ) -> None:
         self._library = _load(library)
         self._memories: dict[int, npt.NDArray[np.uint8]] = {}
         self._handle = self._library.sim_create()
-        self.set_timing(timing)
+        self.set_dram(dram or Dram())
         if stalls is not None:
             self.set_stalls(stalls)
         if waveform is not None and not self._library.sim_trace_open(
@@ -165,14 +155,14 @@ class SimulationModel:
         ):
             raise ValueError(f"{waveform}: cannot trace; build the model with trace=True")
 
-    def set_timing(self, timing: Timing) -> None:
-        values = (timing.read_latency, timing.write_latency)
+    def set_dram(self, dram: Dram) -> None:
+        values = (dram.read_latency, dram.write_latency)
         if min(values) < 1:
-            raise ValueError(f"{timing}: latencies must be at least 1 cycle")
-        if min(timing.reads_outstanding, timing.writes_outstanding) < 1:
-            raise ValueError(f"{timing}: at least one outstanding burst is needed")
-        limits = (timing.reads_outstanding, timing.writes_outstanding)
-        self._library.sim_timing(self._handle, _Timing(*values, *limits))
+            raise ValueError(f"{dram}: latencies must be at least 1 cycle")
+        if min(dram.reads_outstanding, dram.writes_outstanding) < 1:
+            raise ValueError(f"{dram}: at least one outstanding burst is needed")
+        limits = (dram.reads_outstanding, dram.writes_outstanding)
+        self._library.sim_timing(self._handle, _Dram(*values, *limits))
 
     def set_stalls(self, stalls: Stalls) -> None:
         if not 0 <= stalls.probability < 1:

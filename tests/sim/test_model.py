@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from codesign.reference.timing import Dram
 from sim.model import (
     Outcome,
     ProtocolError,
     Response,
     SimulationModel,
     Stalls,
-    Timing,
     build_model,
 )
 
@@ -60,10 +60,10 @@ def test_copies_through_memory_of_numpy(library):
 
 
 def test_latency_and_bandwidth_are_what_was_asked_for(library):
-    base = Copy(library, timing=Timing(read_latency=40, write_latency=20)).run(16)
-    assert Copy(library, timing=Timing(read_latency=57, write_latency=20)).run(16) == base + 17
-    assert Copy(library, timing=Timing(read_latency=40, write_latency=23)).run(16) == base + 3
-    assert Copy(library, timing=Timing(read_latency=40, write_latency=20)).run(48) == base + 64
+    base = Copy(library, dram=Dram(read_latency=40, write_latency=20)).run(16)
+    assert Copy(library, dram=Dram(read_latency=57, write_latency=20)).run(16) == base + 17
+    assert Copy(library, dram=Dram(read_latency=40, write_latency=23)).run(16) == base + 3
+    assert Copy(library, dram=Dram(read_latency=40, write_latency=20)).run(48) == base + 64
 
 
 def test_models_are_independent(library):
@@ -151,7 +151,7 @@ def test_waveform_needs_a_model_with_trace(library, tmp_path):
 
 def test_arguments_are_checked(library):
     with pytest.raises(ValueError, match="latencies must be at least 1"):
-        SimulationModel(library, Timing(read_latency=0))
+        SimulationModel(library, Dram(read_latency=0))
     with pytest.raises(ValueError, match="outside"):
         SimulationModel(library, stalls=Stalls(1, probability=1.0))
     with pytest.raises(ValueError, match="contiguous array of uint8"):

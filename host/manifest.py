@@ -1,0 +1,163 @@
+"""Program files, as far as a host must know them: the manifest and the memory image.
+
+The file is a zip with ``manifest.json`` and ``image.bin``. Registers, bits and codes of the machine
+come from the manifest, so that the driver itself knows none of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from host.errors import ProgramFileError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of instructions: byte offset of the first in the image, and their number."""
+
+    offset: int
+    count: int
+
+
+@dataclass(frozen=True)
+class MapLayout:
+    """Where a network's input or output, ``shape`` (C, H, W), lies in its buffer.
+
+    Channel c, line y, column x of sample b is the byte at
+    offset + b*sample_bytes + (c div block)*plane_bytes + phase*phase_bytes
+    + (line*pitch + column)*block + c mod block,
+    with phase, line, column = 0, y, x, or with ``split`` 2*(y&1) + (x&1), y>>1, x>>1.
+    With ``fold``, a list of (dy, dx), these channels are the network's at (y+dy, x+dx), offset
+    after offset, and the zero point outside the map. Codes q stand for scale * (q - zero_point).
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    batch: int
+    scale: float
+    zero_point: int
+    offset: int
+    block: int
+    pitch: int
+    split: bool
+    phase_bytes: int
+    plane_bytes: int
+    sample_bytes: int
+    fold: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class LayerSpan:
+    """Instructions [first, last) of part ``infer`` that compute a layer, or a stretch of it."""
+
+    name: str
+    op: str
+    first: int
+    last: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A program's description; ``codesign/artifact.py`` tells its fields."""
+
+    name: str
+    identity: int
+    isa_version: int
+    fingerprint: int
+    arch: Mapping[str, Any]
+    setup: Part
+    infer: Part
+    input_bytes: int
+    output_bytes: int
+    scratch_bytes: int
+    inputs: tuple[MapLayout, ...]
+    outputs: tuple[MapLayout, ...]
+    tensors: Mapping[str, MapLayout]
+    layers: tuple[LayerSpan, ...]
+    predicted_cycles: int
+    registers: Mapping[str, int]
+    counters: tuple[str, ...]
+    control: Mapping[str, int]
+    status: Mapping[str, int]
+    errors: Mapping[int, str]
+    units: tuple[str, ...]
+    trace_record_bytes: int
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """What the array computes at most."""
+        arch = self.arch
+        return int(arch["pixels"] * arch["in_channels"] * arch["out_channels"])
+
+    @property
+    def beat_bytes(self) -> int:
+        """Bytes of a beat on the data bus."""
+        return int(self.arch["dma_bits"]) // 8
+
+
+def read_program(path: str | os.PathLike[str]) -> tuple[Manifest, bytes]:
+    """The manifest and the image of a program file.
+
+    Raises
+    ------
+    ProgramFileError
+        The file is no program, is damaged, or has another format.
+    """
+    where = repr(os.fspath(path))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            text, image = archive.read("manifest.json"), archive.read("image.bin")
+        values = json.loads(text)
+        found = values["format"]
+        if found == FORMAT_VERSION:
+            digest, manifest = values["image_sha256"], _manifest(values)
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError) as error:
+        raise ProgramFileError(
+            f"{where} is not a program ({error!r}); compile the network again"
+        ) from error
+    if found != FORMAT_VERSION:
+        raise ProgramFileError(
+            f"{where} has format {found!r}, this driver reads {FORMAT_VERSION}; "
+            "compile the network with the same version as the driver's"
+        )
+    if hashlib.sha256(image).hexdigest() != digest:
+        raise ProgramFileError(
+            f"{where}: the image does not match its digest; copy or compile the program again"
+        )
+    return manifest, image
+
+
+def _manifest(values: Mapping[str, Any]) -> Manifest:
+    copied = (
+        "name", "isa_version", "fingerprint", "arch", "input_bytes", "output_bytes",
+        "scratch_bytes", "predicted_cycles", "registers", "control", "status",
+        "trace_record_bytes",
+    )  # fmt: skip
+    return Manifest(
+        **{name: values[name] for name in copied},
+        identity=values["id"],
+        setup=Part(**values["setup"]),
+        infer=Part(**values["infer"]),
+        inputs=tuple(_layout(at) for at in values["inputs"]),
+        outputs=tuple(_layout(at) for at in values["outputs"]),
+        tensors={name: _layout(at) for name, at in values["tensors"].items()},
+        layers=tuple(LayerSpan(**span) for span in values["layers"]),
+        counters=tuple(values["counters"]),
+        errors={code: name for name, code in values["errors"].items()},
+        units=tuple(values["units"]),
+    )
+
+
+def _layout(values: Mapping[str, Any]) -> MapLayout:
+    channels, height, width = values["shape"]
+    fold = tuple((dy, dx) for dy, dx in values["fold"])
+    return MapLayout(**{**values, "shape": (channels, height, width), "fold": fold})

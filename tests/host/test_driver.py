@@ -1,0 +1,185 @@
+"""The driver's side of the register protocol, against a device that computes nothing real."""
+
+import numpy as np
+import pytest
+
+from host.driver import Accelerator
+from host.errors import AcceleratorError, DeviceMismatchError, ProgramFileError
+from tests.host.fake import FakeDevice, manifest, write_program
+
+SETUP, INFER = 0, 192
+
+
+@pytest.fixture
+def program(tmp_path):
+    return write_program(tmp_path / "net.zip", manifest())
+
+
+def codes(samples: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-128, 127, (samples, 5, 2, 3), np.int8)
+
+
+def test_codes_in_codes_out(program):
+    device = FakeDevice(77)
+    accelerator = Accelerator(device)
+    accelerator.load(program)
+    x = codes(2)
+    y = accelerator.run(x)
+    assert y.dtype == np.int8
+    assert np.array_equal(y, x + 1)
+    assert device.runs == [SETUP, INFER]
+
+
+def test_float_in_float_out(program):
+    accelerator = Accelerator(FakeDevice(77))
+    accelerator.load(program)
+    x = np.random.default_rng(1).uniform(-10, 10, (2, 5, 2, 3)).astype(np.float32)
+    y = accelerator.run(x)
+    quantised = np.floor(x.astype(np.float64) / 0.5 + 0.5) + 3
+    assert y.dtype == np.float32
+    assert np.array_equal(y, (quantised + 1 - 3) * 0.25)
+
+
+@pytest.mark.parametrize("samples", [1, 3, 4])
+def test_any_number_of_samples_runs_in_batches(program, samples):
+    device = FakeDevice(77)
+    accelerator = Accelerator(device)
+    accelerator.load(program)
+    x = codes(samples)
+    assert np.array_equal(accelerator.run(x), x + 1)
+    assert device.runs == [SETUP] + [INFER] * -(-samples // 2)
+    assert accelerator.report().batches == -(-samples // 2)
+
+
+def test_setup_runs_once(program):
+    device = FakeDevice(77)
+    accelerator = Accelerator(device)
+    accelerator.load(program)
+    accelerator.run(codes(2))
+    accelerator.run(codes(2))
+    assert device.runs == [SETUP, INFER, INFER]
+
+
+def test_buffers_are_flushed_before_and_invalidated_after(program):
+    device = FakeDevice(77)
+    accelerator = Accelerator(device, trace=False)
+    accelerator.load(program)
+    device.log.clear()
+    accelerator.run(codes(2))
+    assert device.log == ["flush", "invalidate"]
+
+
+def test_report(program):
+    accelerator = Accelerator(FakeDevice(77))
+    accelerator.load(program)
+    accelerator.run(codes(2))
+    report = accelerator.report()
+    cycles = 1000 + (1 << 32)
+    assert report.cycles == cycles
+    assert report.latency_ms == pytest.approx(1e3 * cycles / 100e6)
+    assert report.utilization == pytest.approx(4800 / (cycles * 3 * 4 * 4))
+    assert report.dram_read_bytes == 8 * report.counters["READ_BEATS"]
+    first, second = report.layers
+    assert (first.name, first.cycles, first.macs) == ("conv", 400, 4800)
+    assert (second.name, second.cycles, second.macs) == ("pool", cycles - 400, 0)
+    assert first.utilization == pytest.approx(4800 / (400 * 48))
+    assert [(r.unit, r.index) for r in report.trace] == [("LOAD", 1), ("CALC", 2), ("CALC", 3)]
+    assert "trace" not in report.to_dict()
+    assert len(accelerator.trace_records) == 48
+
+
+def test_without_trace_no_layers(program):
+    device = FakeDevice(77)
+    accelerator = Accelerator(device, trace=False)
+    accelerator.load(program)
+    accelerator.run(codes(1))
+    assert accelerator.report().layers == ()
+    assert device.registers["TRACE_SIZE_LOW"] == 0
+
+
+def test_error_names_code_instruction_and_layer_and_the_next_run_works(program):
+    device = FakeDevice(77, fail_at=(1,))
+    accelerator = Accelerator(device)
+    accelerator.load(program)
+    message = "stopped with ADDRESS_RANGE at instruction 2 of part 'infer', layer 'conv'"
+    with pytest.raises(AcceleratorError, match=message) as caught:
+        accelerator.run(codes(2))
+    assert (caught.value.code, caught.value.index) == ("ADDRESS_RANGE", 2)
+    x = codes(2, seed=9)
+    assert np.array_equal(accelerator.run(x), x + 1)
+    assert "reset" in device.log
+    assert device.runs == [SETUP, INFER, SETUP, INFER]
+
+
+def test_error_in_setup(program):
+    accelerator = Accelerator(FakeDevice(77, fail_at=(0,)))
+    with pytest.raises(AcceleratorError, match="instruction 2 of part 'setup'"):
+        accelerator.load(program)
+    x = codes(2)
+    assert np.array_equal(accelerator.run(x), x + 1)
+
+
+@pytest.mark.parametrize(
+    ("register", "remedy"),
+    [
+        ("ID", "load its bitstream"),
+        ("ISA_VERSION", "compile the program with the version"),
+        ("FINGERPRINT", "compile the program for the device's architecture"),
+    ],
+)
+def test_another_device_is_refused(program, register, remedy):
+    device = FakeDevice(77)
+    device.registers[register] ^= 1
+    with pytest.raises(DeviceMismatchError, match=f"{register} reads.*{remedy}"):
+        Accelerator(device).load(program)
+
+
+def test_inputs_are_checked(program):
+    accelerator = Accelerator(FakeDevice(77))
+    with pytest.raises(RuntimeError, match="call load first"):
+        accelerator.run(codes(1))
+    accelerator.load(program)
+    with pytest.raises(ValueError, match=r"shape \(2, 5, 3, 3\).*\(samples, 5, 2, 3\)"):
+        accelerator.run(np.zeros((2, 5, 3, 3), np.int8))
+    with pytest.raises(TypeError, match="type int64"):
+        accelerator.run(np.zeros((2, 5, 2, 3), np.int64))
+    with pytest.raises(TypeError, match="2 inputs are given"):
+        accelerator.run(codes(2), codes(2))
+    with pytest.raises(RuntimeError, match="before the first run"):
+        accelerator.report()
+
+
+def test_inner_tensors(program):
+    device = FakeDevice(77)
+    accelerator = Accelerator(device)
+    accelerator.load(program)
+    scratch = next(b for b in device.buffers if b.address == device.registers["SCRATCH_BASE_LOW"])
+    scratch.array[4] = 42
+    assert accelerator.tensor("inner")[0, 0, 0, 1] == 42
+    with pytest.raises(KeyError, match="saves no tensor 'other'"):
+        accelerator.tensor("other")
+
+
+def test_buffers_are_freed(program):
+    device = FakeDevice(77)
+    with Accelerator(device) as accelerator:
+        accelerator.load(program)
+        accelerator.load(program)
+        assert len(device.buffers) == 5
+    assert device.buffers == []
+
+
+def test_programs_are_checked(tmp_path):
+    accelerator = Accelerator(FakeDevice(77))
+    path = tmp_path / "net.zip"
+    path.write_bytes(b"no zip")
+    with pytest.raises(ProgramFileError, match="is not a program"):
+        accelerator.load(path)
+    with pytest.raises(ProgramFileError, match="has format 9, this driver reads 1"):
+        accelerator.load(write_program(path, manifest(format=9)))
+    with pytest.raises(ProgramFileError, match="image does not match its digest"):
+        accelerator.load(write_program(path, manifest(image_sha256="0")))
+    damaged = manifest()
+    del damaged["layers"]
+    with pytest.raises(ProgramFileError, match=r"is not a program.*layers"):
+        accelerator.load(write_program(path, damaged))

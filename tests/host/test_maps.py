@@ -1,0 +1,78 @@
+"""Maps in buffers, against the formula of ``MapLayout`` element by element."""
+
+import numpy as np
+import pytest
+
+from host.manifest import MapLayout
+from host.maps import MapTable
+
+PLAIN = ((0, 0),)
+
+
+def position(at: MapLayout, b: int, c: int, y: int, x: int) -> int:
+    phase, line, column = (2 * (y & 1) + (x & 1), y >> 1, x >> 1) if at.split else (0, y, x)
+    return (
+        at.offset + b * at.sample_bytes + c // at.block * at.plane_bytes
+        + phase * at.phase_bytes + (line * at.pitch + column) * at.block + c % at.block
+    )  # fmt: skip
+
+
+def make(shape, *, split=False, pitch=0, fold=PLAIN, batch=2, block=4) -> MapLayout:
+    channels, height, width = shape
+    lines, columns = ((height + 1) // 2, (width + 1) // 2) if split else (height, width)
+    pitch = pitch or columns
+    phase = lines * pitch * block
+    plane = phase * (4 if split else 1) + 16
+    planes = -(-channels * len(fold) // block)
+    return MapLayout(
+        "x", shape, batch, 0.5, -7, 32, block, pitch, split, phase, plane, planes * plane, fold
+    )
+
+
+LAYOUTS = [
+    make((5, 3, 4)),
+    make((5, 3, 4), pitch=7),
+    make((9, 5, 7), split=True),
+    make((4, 4, 6), split=True, pitch=5, block=8),
+    make((3, 5, 4), fold=tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))),
+    make((1, 4, 5), fold=((0, 0), (0, 2), (3, 1)), split=True),
+    make((10, 1, 1), batch=3),
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_write_follows_the_formula(layout):
+    rng = np.random.default_rng(5)
+    codes = rng.integers(-128, 128, (layout.batch, *layout.shape), np.int8)
+    buffer = np.full(4096, 99, np.uint8)
+    MapTable(layout).write(codes, buffer)
+    expected = np.full(4096, 99, np.uint8)
+    channels, height, width = layout.shape
+    for f, (dy, dx) in enumerate(layout.fold):
+        for b, c, y, x in np.ndindex(codes.shape):
+            inside = 0 <= y + dy < height and 0 <= x + dx < width
+            value = codes[b, c, y + dy, x + dx] if inside else layout.zero_point
+            expected[position(layout, b, f * channels + c, y, x)] = int(value) & 0xFF
+    assert np.array_equal(buffer, expected)
+
+
+@pytest.mark.parametrize("layout", [at for at in LAYOUTS if at.fold == PLAIN])
+def test_read_follows_the_formula(layout):
+    buffer = np.random.default_rng(6).integers(0, 256, 4096, np.uint8)
+    codes = MapTable(layout).read(buffer)
+    assert codes.shape == (layout.batch, *layout.shape)
+    for index in np.ndindex(codes.shape):
+        assert codes[index] == np.int8(buffer[position(layout, *index)].view(np.int8))
+
+
+def test_quantize_rounds_ties_upwards_and_saturates():
+    table = MapTable(make((1, 1, 6), batch=1))
+    values = np.array([0.25, -0.25, 0.2, 1e9, -1e9, np.inf]).reshape(1, 1, 1, 6)
+    assert table.quantize(values).ravel().tolist() == [-6, -7, -7, 127, -128, 127]
+    codes = np.array([[[[-7, -6, 127]]]], np.int8)
+    assert table.dequantize(codes).ravel().tolist() == [0.0, 0.5, 67.0]
+
+
+def test_nan_is_refused():
+    with pytest.raises(ValueError, match="'x' holds NaN"):
+        MapTable(make((1, 1, 1), batch=1)).quantize(np.full((1, 1, 1, 1), np.nan))
