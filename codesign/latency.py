@@ -57,14 +57,40 @@ def array(arch: Arch) -> int:
     return array_sum(arch) + ARRAY_ACCUMULATE + array_select(arch)
 
 
+POST_BIAS = 2
+"""Post: low half of the sum with the bias, then its high half."""
+POST_MULTIPLY = 3
+"""Post: operands, products, sum of a multiplier; meanwhile the high bits' products in LUTs."""
+POST_COMBINE = 1
+"""Post: the product of the high bits joins."""
+POST_SHIFT = 2
+"""Post: a shift by multiples of 16, then one by less."""
+POST_ROUND = 1
+"""Post: rounding and zero point."""
+POST_CLAMP = 1
+"""Post: saturation."""
+POST_CENTRE = 1
+"""Post: zero points taken off both terms of the residual add."""
+POST_ADD = 4
+"""Post: operands, products, then the sums of two chained multipliers."""
+POST_TABLE = 2
+"""Post: read of the table, then its selection."""
+
+
+def post_requantize() -> int:
+    """From sums at the input of post-processing to their requantised values."""
+    return POST_BIAS + POST_MULTIPLY + POST_COMBINE + POST_SHIFT + POST_ROUND + POST_CLAMP
+
+
 def post(arch: Arch) -> int:
     """From sums at the input of post-processing to words at its output."""
-    return 16
+    add = POST_CENTRE + POST_ADD + POST_SHIFT + POST_ROUND + POST_CLAMP
+    return post_requantize() + add + POST_TABLE
 
 
 def residual(arch: Arch) -> int:
-    """From sums at the input of post-processing to the cycle in which it takes the residual words."""
-    return 10
+    """From sums at the input of post-processing to the residual words: they enter one DSP later."""
+    return post_requantize() + 1
 
 
 def calc_interval(arch: Arch, taps: int) -> int:

@@ -1,0 +1,289 @@
+"""Post-processing: accumulators become int8 words (``codesign.arith``), D*M channels per cycle."""
+
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Component, In, Out
+
+from codesign import isa, latency
+from codesign.arch import PARAM_RECORD_BITS, TABLE_ENTRIES, Arch
+from codesign.arith import INT8_MAX, INT8_MIN, MULTIPLIER_BITS
+from hw.delay import delay
+
+SUM_BITS = 32
+"""Width of a sum with its bias."""
+LOW_BITS = 16
+"""Bits of the sum to which the bias is added one cycle ahead of the rest."""
+DSP_BITS = 25
+"""Low bits of the sum, signed, that a DSP multiplies; LUTs multiply what is above."""
+PRODUCT_BITS = SUM_BITS + MULTIPLIER_BITS
+COARSE_BITS = 4
+"""A coarse shift is a multiple of 2**COARSE_BITS."""
+ROUND_BITS = 10
+"""Twice a shifted value: beyond this, every zero point leaves it outside int8."""
+
+CONFIG_FIELDS = (
+    "residual", "table", "table_id", "zero_point", "low", "high", "res_zero_point",
+    "out_zero_point", "acc_multiplier", "res_multiplier", "add_shift",
+)  # fmt: skip
+"""Fields of a CALC instruction that post-processing takes."""
+
+
+def _shape(field: isa.Field):
+    return signed(field.bits) if field.signed else field.bits
+
+
+class PostConfig(data.StructLayout):
+    """Fields of CALC that say what happens to a sum, with the widths of ``isa``; low <= high."""
+
+    def __init__(self) -> None:
+        fields = {field.name: field for field in isa.LAYOUTS[isa.Opcode.CALC]}
+        super().__init__({name: _shape(fields[name]) for name in CONFIG_FIELDS})
+
+
+class TableWrite(data.StructLayout):
+    """One byte of a table; the address is table * TABLE_ENTRIES + entry."""
+
+    def __init__(self, arch: Arch) -> None:
+        depth = arch.tables * TABLE_ENTRIES
+        super().__init__({"enable": 1, "address": range(depth), "data": 8})
+
+
+class _Timeline:
+    """A value after any number of cycles; what two users share is registered once."""
+
+    def __init__(self, m: Module, value, name: str) -> None:
+        self._m, self._name = m, name
+        self._known = {0: value}
+
+    def at(self, cycle: int):
+        if cycle not in self._known:
+            start = max(known for known in self._known if known < cycle)
+            value = self._known[start]
+            name = f"{self._name}_{cycle}"
+            self._known[cycle] = delay(self._m, value, cycle - start, name)
+        return self._known[cycle]
+
+
+def _register(m: Module, name: str, value):
+    """``value`` one cycle later."""
+    return delay(m, value, 1, name)
+
+
+def _shifted(m: Module, name: str, value, shift: _Timeline, cycle: int):
+    """2 * value / 2**shift rounded down, saturated to ROUND_BITS, after POST_SHIFT cycles.
+
+    ``value`` is there at ``cycle`` of the timeline. The coarse shift leaves what the fine one can
+    still bring into range, and a flag for what it cannot.
+    """
+    coarse = Cat(Const(0, COARSE_BITS), shift.at(cycle)[COARSE_BITS:])
+    fine = shift.at(cycle + 1)[:COARSE_BITS]
+    doubled = Signal(signed(len(value) + 1), name=f"{name}_doubled")
+    m.d.comb += doubled.eq(Cat(0, value))
+    span = ROUND_BITS + (1 << COARSE_BITS) - 1
+    shifted = Signal.like(doubled, name=f"{name}_shifted")
+    m.d.comb += shifted.eq(doubled >> coarse)
+    near = _register(m, f"{name}_near", shifted[:span].as_signed())
+    far = _register(m, f"{name}_far", _overflows(shifted, span))
+    negative = _register(m, f"{name}_negative", value[-1])
+    result = Signal(signed(span), name=f"{name}_fine")
+    m.d.comb += result.eq(near >> fine)
+    extreme = Cat((~negative).replicate(ROUND_BITS - 1), negative)
+    beyond = far | _overflows(result, ROUND_BITS)
+    return _register(m, f"{name}_half", Mux(beyond, extreme, result[:ROUND_BITS]).as_signed())
+
+
+def _overflows(value, bits: int):
+    """Whether a signed value does not fit ``bits``."""
+    upper = value[bits - 1 :]
+    return upper.any() & ~upper.all()
+
+
+def _rounded(m: Module, name: str, half, zero_point):
+    """(half + 1) // 2 + zero_point, registered: ties go towards plus infinity."""
+    total = half + Cat(1, zero_point).as_signed()
+    return _register(m, name, total[1:].as_signed())
+
+
+def _clamped(m: Module, name: str, value, low, high):
+    """``arith.saturate``, registered."""
+    result = Mux(value > high, high, Mux(value < low, low, value[:8].as_signed()))
+    return _register(m, name, result[:8].as_signed())
+
+
+class Post(Component):
+    """Bias, requantisation, residual add, clamp and table for D*M channels.
+
+    Time: words leave ``latency.post(arch)`` cycles after their sums, one step per cycle.
+
+    Ports
+    -----
+    sums:
+        Accumulators as the array drains them: index d*M + m.
+    params:
+        M records (``isa.PARAM_RECORD``), one for each channel m; with the sums.
+    config:
+        What to do with them; with the sums, and free to change every cycle.
+    residual:
+        Bytes of the residual map, ``latency.residual(arch)`` cycles after their sums.
+    table_write:
+        Writes one byte of a table, at any time: lookups from the next cycle on see it.
+    words:
+        Bytes of the destination map.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        lanes = arch.drain * arch.in_channels
+        self.arch = arch
+        super().__init__({
+            "sums": In(data.ArrayLayout(signed(arch.acc_bits), lanes)),
+            "params": In(8 * arch.param_word_bytes),
+            "config": In(PostConfig()),
+            "residual": In(data.ArrayLayout(8, lanes)),
+            "table_write": In(TableWrite(arch)),
+            "words": Out(data.ArrayLayout(8, lanes)),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        M = self.arch.in_channels
+        config = {name: _Timeline(m, self.config[name], name) for name in CONFIG_FIELDS}
+        limits = self._limits(m, config)
+        records = [self._record(m, channel) for channel in range(M)]
+        for lane in range(self.arch.drain * M):
+            q = _requantized(m, f"lane{lane}", self.sums[lane], records[lane % M], config, limits)
+            q = _residual_added(m, f"lane{lane}", q, self.residual[lane].as_signed(), config)
+            m.d.comb += self.words[lane].eq(self._looked_up(m, lane, q, config))
+        return m
+
+    def _record(self, m: Module, channel: int) -> dict[str, _Timeline]:
+        """The fields of a channel's parameters."""
+        record = self.params.word_select(channel, PARAM_RECORD_BITS)
+        fields = {}
+        for field, position in isa.offsets(isa.PARAM_RECORD):
+            value = record[position : position + field.bits]
+            value = value.as_signed() if field.signed else value
+            fields[field.name] = _Timeline(m, value, f"channel{channel}_{field.name}")
+        return fields
+
+    def _limits(self, m: Module, config):
+        """Low and high clamp of the requantised sum: those of int8 where a residual follows."""
+        cycle = latency.post_requantize() - latency.POST_CLAMP - 1
+        residual = config["residual"].at(cycle)
+        low = Mux(residual, Const(INT8_MIN, signed(8)), config["low"].at(cycle))
+        high = Mux(residual, Const(INT8_MAX, signed(8)), config["high"].at(cycle))
+        return _register(m, "first_low", low), _register(m, "first_high", high)
+
+    def _looked_up(self, m: Module, lane: int, q, config):
+        cycle = latency.post(self.arch) - latency.POST_TABLE
+        memory = Memory(shape=8, depth=self.arch.tables * TABLE_ENTRIES, init=[])
+        m.submodules[f"table{lane}"] = memory
+        write, read = memory.write_port(), memory.read_port()
+        entry = Value.cast(q) ^ (TABLE_ENTRIES // 2)  # x + 128 in eight bits
+        m.d.comb += [
+            write.addr.eq(self.table_write.address),
+            write.data.eq(self.table_write.data),
+            write.en.eq(self.table_write.enable),
+            read.addr.eq(Cat(entry[:8], config["table_id"].at(cycle))),
+        ]
+        plain = _register(m, f"lane{lane}_plain", q)
+        use = config["table"].at(cycle + 1)
+        return _register(m, f"lane{lane}_word", Mux(use, read.data, plain[:8]))
+
+
+def _requantized(m: Module, name: str, value, record, config, limits):
+    """``arith.requantize`` and saturation of a sum with its bias."""
+    v = _biased(m, name, value, record["bias"])
+    cycle = latency.POST_BIAS
+    x = _product(m, name, v, record["multiplier"], cycle)
+    cycle += latency.POST_MULTIPLY + latency.POST_COMBINE
+    half = _shifted(m, f"{name}_acc", x, record["shift"], cycle)
+    cycle += latency.POST_SHIFT
+    rounded = _rounded(m, f"{name}_acc_rounded", half, config["zero_point"].at(cycle))
+    return _clamped(m, f"{name}_acc_clamped", rounded, *limits)
+
+
+def _biased(m: Module, name: str, value, bias: _Timeline):
+    """wrap32(value + bias) in two short carry chains, the high half a cycle behind."""
+    wide = Signal(signed(SUM_BITS), name=f"{name}_sum")
+    m.d.comb += wide.eq(value)
+    low_sum = _register(m, f"{name}_low_sum", wide[:LOW_BITS] + bias.at(0)[:LOW_BITS])
+    high = _register(m, f"{name}_sum_high", wide[LOW_BITS:])
+    # Carry-in by an extra low bit: one carry chain for three terms.
+    high_sum = Cat(1, high) + Cat(low_sum[LOW_BITS], bias.at(1)[LOW_BITS:])
+    low = _register(m, f"{name}_biased_low", low_sum[:LOW_BITS])
+    high = _register(m, f"{name}_biased_high", high_sum[1 : 1 + SUM_BITS - LOW_BITS])
+    return Cat(low, high)
+
+
+def _product(m: Module, name: str, v, multiplier: _Timeline, cycle: int):
+    """v * multiplier, PRODUCT_BITS wide, on one DSP48E1.
+
+    The DSP takes the low DSP_BITS of v as a signed number. What is above, with the sign bit of
+    those below as a carry, makes four digits in -2..2 (Booth, "A signed binary multiplication
+    technique", 1951; radix 4). Digits 0 and 1 go through the DSP's adder, 2 and 3 are added
+    behind it. A digit's negation is the complement, its + 1 goes into a free low bit of an adder.
+    """
+    factor = multiplier.at(cycle)
+    negated = _register(m, f"{name}_negated", -multiplier.at(cycle - 1))
+    digits = [
+        _booth(m, f"{name}_digit{i}", v[DSP_BITS - 1 + 2 * i :][:3], factor) for i in (0, 1, 2)
+    ]
+    top = _top_digit(m, f"{name}_digit3", v[-2:], factor, negated)
+    a = _register(m, f"{name}_a", v[:DSP_BITS].as_signed())
+    b = multiplier.at(cycle + 1)
+    product = _register(m, f"{name}_product", a * b)
+    (d0, minus0), (d1, minus1), (d2, minus2) = digits
+    lower = _register(m, f"{name}_lower", d0 + Cat(minus0, 0, d1).as_signed())
+    upper = _register(m, f"{name}_upper", d2 + Cat(minus2, 0, top).as_signed())
+    total = Signal(signed(48), name=f"{name}_total", reset_less=True)
+    m.d.sync += total.eq(product + Cat(Const(0, DSP_BITS), lower).as_signed())
+    upper = _register(m, f"{name}_upper_late", upper)
+    minus1 = delay(m, minus1, 2, f"{name}_minus1_late")
+    # Bits 0 and 1 above the DSP's pass; digit 1's + 1 stands at bit 2 like digit 1 itself.
+    rest = total[DSP_BITS + 2 :].as_signed() + Cat(minus1, 0, upper).as_signed()
+    product = Cat(total[: DSP_BITS + 2], rest)[:PRODUCT_BITS].as_signed()
+    return _register(m, f"{name}_scaled", product)
+
+
+def _booth(m: Module, name: str, bits, factor):
+    """A radix-4 digit times ``factor``, registered: complement if negative, and the + 1 due."""
+    single, double = bits[0] ^ bits[1], (bits[2] ^ bits[1]) & ~(bits[0] ^ bits[1])
+    negative = bits[2]
+    once = Cat(factor, factor[-1])
+    magnitude = Mux(single, once, 0) | Mux(double, Cat(0, factor), 0)
+    partial = magnitude ^ negative.replicate(MULTIPLIER_BITS + 1)
+    return _register(m, name, partial.as_signed()), _register(m, f"{name}_minus", negative)
+
+
+def _top_digit(m: Module, name: str, bits, factor, negated):
+    """The digit -1, 0 or 1 that remains at the sign: bit 30 minus bit 31."""
+    once = Cat(factor, factor[-1])
+    partial = Mux(bits[0] == bits[1], 0, Mux(bits[1], negated, once))
+    return _register(m, name, partial.as_signed())
+
+
+def _residual_added(m: Module, name: str, q, residual, config):
+    """``arith.add_requantized`` where there is a residual, and the final saturation."""
+    arrival = latency.post_requantize()
+    cycle = arrival + latency.POST_CENTRE
+    a = _register(m, f"{name}_centred", q - config["zero_point"].at(arrival))
+    b = _register(m, f"{name}_residual", residual - config["res_zero_point"].at(arrival + 1))
+    first = _multiplied(m, f"{name}_first", a, config["acc_multiplier"], cycle)
+    first = _register(m, f"{name}_first_total", first)
+    second = _multiplied(m, f"{name}_second", b, config["res_multiplier"], cycle + 1)
+    total = _register(m, f"{name}_add", second + first)
+    cycle += latency.POST_ADD
+    half = _shifted(m, f"{name}_add", total, config["add_shift"], cycle)
+    cycle += latency.POST_SHIFT
+    added = _rounded(m, f"{name}_add_rounded", half, config["out_zero_point"].at(cycle))
+    cycle += latency.POST_ROUND
+    alone = delay(m, q, cycle - arrival, f"{name}_alone")
+    result = Mux(config["residual"].at(cycle), added, alone)
+    return _clamped(m, f"{name}_clamped", result, config["low"].at(cycle), config["high"].at(cycle))
+
+
+def _multiplied(m: Module, name: str, value, multiplier: _Timeline, cycle: int):
+    """value * multiplier with the registers of a DSP before and behind."""
+    operand = _register(m, f"{name}_operand", value)
+    return _register(m, f"{name}_product", operand * multiplier.at(cycle + 1))
