@@ -50,7 +50,7 @@ class Linear:
 
 @dataclass(frozen=True, eq=False)
 class BatchNorm:
-    """y = factor * x + offset per channel: batch normalisation with frozen statistics; both [C]."""
+    """y = factor * x + offset, both [C]: batch normalisation with frozen statistics."""
 
     name: str
     x: str

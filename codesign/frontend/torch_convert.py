@@ -23,6 +23,17 @@ ACCEPTED = (
     "function of one tensor"
 )
 aten = torch.ops.aten
+_HOST = (
+    "leave it to the host: it keeps the order of its inputs, so that the largest stays the largest"
+)
+_EVALUATE = "export the model in evaluation mode (model.eval())"
+REMEDIES: dict[Any, str] = {
+    aten._softmax.default: _HOST,
+    aten._log_softmax.default: _HOST,
+    aten.native_dropout.default: _EVALUATE,
+    aten._native_batch_norm_legit_functional.default: _EVALUATE,
+    aten._native_batch_norm_legit.no_stats: "it has no running statistics; track them",
+}
 _COPIES = {aten.clone.default, aten.alias.default, aten.detach.default, aten._to_copy.default}
 _RESHAPES = {
     aten.view.default, aten._unsafe_view.default, aten.reshape.default,
@@ -31,6 +42,7 @@ _RESHAPES = {
 _FIRST_ONLY = {
     aten._native_batch_norm_legit_no_training.default,
     aten.max_pool2d_with_indices.default,
+    aten.adaptive_max_pool2d.default,
 }
 """Operators that return a tuple of which networks use the first element."""
 
@@ -83,6 +95,10 @@ class Converter:
             raise GraphError(
                 f"input {node.name!r} is {shown}; float32 [B, C, H, W] or [B, F] is accepted"
             )
+        if not all(isinstance(extent, int) for extent in value.shape[1:]):
+            raise GraphError(
+                f"input {node.name!r} has dynamic shape {list(value.shape)}; the batch alone may be"
+            )
         self.scope.batch = value.shape[0]
         self.scope.names[node] = node.name
         self.scope.shapes[node.name] = self.scope.shape(node)
@@ -90,6 +106,8 @@ class Converter:
     def _output(self, node: Node) -> None:
         results = node.args[0] if isinstance(node.args[0], tuple | list) else (node.args[0],)
         for result in results:
+            if isinstance(result, Node) and self.scope.names.get(result) in self.scope.not_real:
+                raise GraphError(f"output {result} is no real tensor; return float32 tensors alone")
             if not isinstance(result, Node) or result not in self.scope.names:
                 raise GraphError(
                     f"output {result!r} does not depend on the input; return computed tensors alone"
@@ -107,23 +125,23 @@ class Converter:
             return  # sizes of a dynamic batch and assertions on them: shapes are read elsewhere
         elif not sources:
             self._fold(node)
-        elif target in _COPIES:
-            self.scope.check_dtype(node)
-            self._emit(
-                net.Identity(self.scope.name(node), self.scope.names[sources[0]], node.name), node
-            )
+        elif target in _COPIES and node.meta["val"].dtype == sources[0].meta["val"].dtype:
+            x = self.scope.tensor(node, 0, "input")
+            self._emit(net.Identity(self.scope.name(node), x, node.name), node)
         elif target in _RESHAPES:
-            self._emit(self._reshape(node, sources[0]), node)
+            self._emit(self._reshape(node), node)
         elif target in CONVERTERS:
             self._emit(CONVERTERS[target](self.scope, node), node)
-        elif torch.Tag.pointwise in getattr(target, "tags", ()):
+        elif target in _COPIES or torch.Tag.pointwise in getattr(target, "tags", ()):
             self._emit(pointwise(self.scope, node, sources), node)
         else:
-            raise self.scope.unsupported(node, f"accepted are {ACCEPTED}")
+            raise self.scope.unsupported(node, REMEDIES.get(target, f"accepted are {ACCEPTED}"))
 
     # --- constants and plumbing ------------------------------------------------------------------
     def _fold(self, node: Node) -> None:
         """Evaluate what depends on constants alone."""
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            raise self.scope.unsupported(node, "it is random; a network must be a function")
         if all(source in self.scope.constants for source in node.all_input_nodes):
             args, kwargs = torch.fx.node.map_arg(
                 (node.args, node.kwargs), self.scope.constants.__getitem__
@@ -155,12 +173,13 @@ class Converter:
         self.scope.origin[op.name] = place(node)
 
     # --- shapes ----------------------------------------------------------------------------------
-    def _reshape(self, node: Node, source: Node) -> net.Op:
-        x, y = self.scope.shapes[self.scope.names[source]], self.scope.shape(node)
+    def _reshape(self, node: Node) -> net.Op:
+        source = self.scope.tensor(node, 0, "input")
+        x, y = self.scope.shapes[source], self.scope.shape(node)
         if y == x:
-            return net.Identity(self.scope.name(node), self.scope.names[source], node.name)
+            return net.Identity(self.scope.name(node), source, node.name)
         if y == (math.prod(x), 1, 1):
-            return net.Flatten(self.scope.name(node), self.scope.names[source], node.name)
+            return net.Flatten(self.scope.name(node), source, node.name)
         raise self.scope.unsupported(
             node, f"it turns {x} into {y}; only flattening all of (C, H, W) is accepted"
         )

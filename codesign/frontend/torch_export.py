@@ -6,8 +6,11 @@ then each node is converted by ``codesign.frontend.torch_convert``.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import warnings
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,51 +34,77 @@ def from_module(
     UnsupportedOpError
         The module holds an operation that no unit can execute; the message names its place.
     """
+    if not isinstance(module, torch.nn.Module) or not isinstance(example_input, torch.Tensor):
+        raise TypeError(
+            f"a torch module and a tensor are needed, not {type(module).__name__} and "
+            f"{type(example_input).__name__}"
+        )
+    name = name or type(module).__name__
     module = copy.deepcopy(module).eval()
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", category=FutureWarning, module="copyreg"
-        )  # torch's own use of pytree
-        warnings.filterwarnings(
-            "ignore", "Using padding='same'"
-        )  # the copy it warns of is folded away here
-        program = torch.export.export(module, (example_input,))
-    return from_exported(program, name or type(module).__name__)
+    try:
+        with _quiet():
+            program = torch.export.export(module, (example_input,))
+    except RuntimeError as error:  # as torch.export's own errors are
+        reason = str(error).strip().partition("\n")[0]
+        raise GraphError(f"torch.export cannot trace network {name!r}: {reason}") from error
+    return from_exported(program, name)
 
 
 def from_exported(program: torch.export.ExportedProgram, name: str = "network") -> Network:
     """The float network of an exported program with one input; see ``from_module``."""
-    changed = [
-        spec
-        for spec in program.graph_signature.output_specs
-        if spec.kind is not OutputKind.USER_OUTPUT
-    ]
-    if changed:
-        raise GraphError(
-            f"network {name!r} changes {changed[0].target!r} while it runs; "
-            "export it in evaluation mode (model.eval())"
-        )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")
+    with _quiet():
         program = program.run_decompositions()
-    inputs = [
-        s.arg.name for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT
-    ]
+    signature = program.graph_signature
+    inputs = [spec.arg.name for spec in signature.input_specs if spec.kind is InputKind.USER_INPUT]
     if len(inputs) != 1:
-        raise GraphError(
-            f"network {name!r} has {len(inputs)} inputs {inputs}; exactly one is accepted"
-        )
+        raise GraphError(f"network {name!r} has {len(inputs)} inputs {inputs}; one is accepted")
     converter = Converter(program.graph.nodes, _constants(program), inputs[0])
     for node in program.graph.nodes:
         converter.convert(node)
+    changed = [spec for spec in signature.output_specs if spec.kind is not OutputKind.USER_OUTPUT]
+    if changed:
+        raise GraphError(
+            f"network {name!r} changes {changed[0].target!r} while it runs; keep no state in it"
+        )
     network = converter.network(name)
     verify(network)
     return network
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's warnings of its own use of pytree, and of a copy that is folded away here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+        warnings.filterwarnings("ignore", "Using padding='same'", UserWarning)
+        yield
+
+
 def load_program(path: Path) -> torch.export.ExportedProgram:
-    """The program in a ``.pt2`` file, as ``torch.export.save`` writes it."""
-    return torch.export.load(path)
+    """The program in a ``.pt2`` file, as ``torch.export.save`` writes it.
+
+    Raises
+    ------
+    GraphError
+        The file is something else, or of a version that this torch cannot read.
+    """
+    if not _is_program(path):
+        raise GraphError(f"{path} holds no exported program; write it with torch.export.save")
+    try:
+        with _quiet():
+            return torch.export.load(path)
+    except (RuntimeError, ValueError, AssertionError, KeyError) as error:
+        raise GraphError(
+            f"torch {torch.__version__} cannot load {path}; save it again with this version"
+        ) from error
+
+
+def _is_program(path: Path) -> bool:
+    """Whether the file is an archive with a program in it, as torch lays it out."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/archive_format") for name in archive.namelist())
 
 
 def _constants(program: torch.export.ExportedProgram) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def _avg_pool(scope: Scope, node: Node) -> net.Op:
     return net.AvgPool2d(scope.name(node), scope.tensor(node, 0, "input"), node.name, window)
 
 
-def _adaptive_avg_pool(scope: Scope, node: Node) -> net.Op:
+def _adaptive_window(scope: Scope, node: Node) -> Window:
     _, height, width = scope.input_shape(node)
     _, out_height, out_width = scope.shape(node)
     if height % out_height or width % out_width:
@@ -135,25 +135,40 @@ def _adaptive_avg_pool(scope: Scope, node: Node) -> net.Op:
             f"{out_height}x{out_width} does not divide the map {height}x{width}; choose divisors",
         )
     kernel = (height // out_height, width // out_width)
-    return net.AvgPool2d(
-        scope.name(node), scope.tensor(node, 0, "input"), node.name, Window(kernel, kernel)
-    )
+    return Window(kernel, kernel)
 
 
-def _mean(scope: Scope, node: Node) -> net.Op:
+def _reduced_window(scope: Scope, node: Node) -> Window:
+    """The whole map along the axes that a reduction names."""
     value: Any = node.args[0]
     rank = value.meta["val"].dim()
     axes = {int(axis) % rank for axis in scope.argument(node, 1, "dim", None) or range(rank)}
     _, height, width = scope.input_shape(node)
     if rank != 4 or not axes <= {2, 3}:
         raise scope.unsupported(
-            node,
-            f"it averages dimensions {sorted(axes)} of {rank}; those over H and W are accepted",
+            node, f"it reduces dimensions {sorted(axes)} of {rank}; those over H and W are accepted"
         )
-    kernel = (height if 2 in axes else 1, width if 3 in axes else 1)
-    return net.AvgPool2d(
-        scope.name(node), scope.tensor(node, 0, "input"), node.name, Window(kernel)
-    )
+    return Window((height if 2 in axes else 1, width if 3 in axes else 1))
+
+
+def _adaptive_avg_pool(scope: Scope, node: Node) -> net.Op:
+    x, window = scope.tensor(node, 0, "input"), _adaptive_window(scope, node)
+    return net.AvgPool2d(scope.name(node), x, node.name, window)
+
+
+def _adaptive_max_pool(scope: Scope, node: Node) -> net.Op:
+    x, window = scope.tensor(node, 0, "input"), _adaptive_window(scope, node)
+    return net.MaxPool2d(scope.name(node), x, node.name, window)
+
+
+def _mean(scope: Scope, node: Node) -> net.Op:
+    x, window = scope.tensor(node, 0, "input"), _reduced_window(scope, node)
+    return net.AvgPool2d(scope.name(node), x, node.name, window)
+
+
+def _amax(scope: Scope, node: Node) -> net.Op:
+    x, window = scope.tensor(node, 0, "input"), _reduced_window(scope, node)
+    return net.MaxPool2d(scope.name(node), x, node.name, window)
 
 
 def _pad(scope: Scope, node: Node) -> net.Op:
@@ -187,6 +202,8 @@ CONVERTERS: dict[Any, Callable[[Scope, Node], net.Op]] = {
     aten.max_pool2d_with_indices.default: _max_pool,
     aten.avg_pool2d.default: _avg_pool,
     aten._adaptive_avg_pool2d.default: _adaptive_avg_pool,
+    aten.adaptive_max_pool2d.default: _adaptive_max_pool,
     aten.mean.dim: _mean,
+    aten.amax.default: _amax,
     aten.constant_pad_nd.default: _pad,
 }

@@ -20,8 +20,8 @@ class Scope:
     """``names`` maps nodes to tensors of the network, ``constants`` those that depend on no input
     to values.
 
-    ``ops`` and ``shapes`` are by tensor, ``origin`` by operation; ``batch`` is the example's, a
-    number or a symbol.
+    ``ops``, ``shapes`` and ``not_real`` (types of tensors that are not float32) are by tensor,
+    ``origin`` by operation; ``batch`` is the example's, a number or a symbol.
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
@@ -31,6 +31,7 @@ class Scope:
         self.ops: dict[str, net.Op] = {}
         self.shapes: dict[str, Shape] = {}
         self.origin: dict[str, str] = {}
+        self.not_real: dict[str, torch.dtype] = {}
         self.batch: Any = None
 
     def name(self, node: Node) -> str:
@@ -63,7 +64,12 @@ class Scope:
         source = self.argument(node, position, name, None)
         if not isinstance(source, Node) or source not in self.names:
             raise self.unsupported(node, f"its argument {name!r} must be computed from the input")
-        return self.names[source]
+        tensor = self.names[source]
+        if tensor in self.not_real:
+            raise self.unsupported(
+                node, f"its argument {name!r} is {self.not_real[tensor]}; float32 is accepted"
+            )
+        return tensor
 
     def constant(self, node: Node, position: int, name: str) -> FloatArray | None:
         """The value of a constant argument, or None where it is not given."""
@@ -88,10 +94,3 @@ class Scope:
     def input_shape(self, node: Node) -> Shape:
         """Shape of the tensor in the node's first argument."""
         return self.shapes[self.tensor(node, 0, "input")]
-
-    def check_dtype(self, node: Node) -> None:
-        """Refuse a node that leaves float32."""
-        if node.meta["val"].dtype != torch.float32:
-            raise self.unsupported(
-                node, f"it makes {node.meta['val'].dtype}; the network must stay in float32"
-            )
