@@ -17,8 +17,6 @@ LOW_BITS = 16
 DSP_BITS = 25
 """Low bits of the sum, signed, that a DSP multiplies; LUTs multiply what is above."""
 PRODUCT_BITS = SUM_BITS + MULTIPLIER_BITS
-COARSE_BITS = 4
-"""A coarse shift is a multiple of 2**COARSE_BITS."""
 ROUND_BITS = 10
 """Twice a shifted value: beyond this, every zero point leaves it outside int8."""
 
@@ -73,30 +71,34 @@ def _register(m: Module, name: str, value):
 def _shifted(m: Module, name: str, value, shift: _Timeline, cycle: int):
     """2 * value / 2**shift rounded down, saturated to ROUND_BITS, after POST_SHIFT cycles.
 
-    ``value`` is there at ``cycle`` of the timeline. The coarse shift leaves what the fine one can
-    still bring into range, and a flag for what it cannot.
+    ``value`` is there at ``cycle`` of the timeline. The shift goes by two bits of the amount at a
+    time; of each result the bits that the rest can still bring into range are kept, and a flag
+    tells whether they hold the value.
     """
-    coarse = Cat(Const(0, COARSE_BITS), shift.at(cycle)[COARSE_BITS:])
-    fine = shift.at(cycle + 1)[:COARSE_BITS]
+    amount, rest = shift.at(cycle), shift.at(cycle + 1)
     doubled = Signal(signed(len(value) + 1), name=f"{name}_doubled")
     m.d.comb += doubled.eq(Cat(0, value))
-    span = ROUND_BITS + (1 << COARSE_BITS) - 1
-    shifted = Signal.like(doubled, name=f"{name}_shifted")
-    m.d.comb += shifted.eq(doubled >> coarse)
-    near = _register(m, f"{name}_near", shifted[:span].as_signed())
-    far = _register(m, f"{name}_far", _overflows(shifted, span))
+    coarse, beyond16 = _fit(_quarters(doubled, amount[4:6], 16), ROUND_BITS + 15)
+    medium, beyond4 = _fit(_quarters(coarse, amount[2:4], 4), ROUND_BITS + 3)
+    near = _register(m, f"{name}_near", medium)
+    far = _register(m, f"{name}_far", Cat(beyond16, beyond4))
     negative = _register(m, f"{name}_negative", value[-1])
-    result = Signal(signed(span), name=f"{name}_fine")
-    m.d.comb += result.eq(near >> fine)
-    extreme = Cat((~negative).replicate(ROUND_BITS - 1), negative)
-    beyond = far | _overflows(result, ROUND_BITS)
-    return _register(m, f"{name}_half", Mux(beyond, extreme, result[:ROUND_BITS]).as_signed())
+    fine, beyond1 = _fit(_quarters(near, rest[0:2], 1), ROUND_BITS)
+    extreme = Cat((~negative).replicate(ROUND_BITS - 1), negative).as_signed()
+    return _register(m, f"{name}_half", Mux(far.any() | beyond1, extreme, fine))
 
 
-def _overflows(value, bits: int):
-    """Whether a signed value does not fit ``bits``."""
+def _quarters(value, amount, step: int):
+    """A signed value shifted right by 0..3 steps: one LUT6 a bit."""
+    lower = Mux(amount[0], value >> step, value)
+    upper = Mux(amount[0], value >> 3 * step, value >> 2 * step)
+    return Mux(amount[1], upper, lower)
+
+
+def _fit(value, bits: int):
+    """The low bits of a signed value, and whether they do not hold it."""
     upper = value[bits - 1 :]
-    return upper.any() & ~upper.all()
+    return value[:bits].as_signed(), upper.any() & ~upper.all()
 
 
 def _rounded(m: Module, name: str, half, zero_point):
