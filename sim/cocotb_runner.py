@@ -49,7 +49,7 @@ class Bench:
         return f"{self.module}[{self.arch}]"
 
 
-BENCHES = (Bench("array", "tiny"), Bench("array", "wide"))
+BENCHES = tuple(Bench(module, arch) for module in ("array", "post") for arch in ARCHS)
 
 
 @dataclass(frozen=True)
