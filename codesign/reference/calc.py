@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from codesign import arith
 from codesign.arch import Arch
+from codesign.errors import ProgramError
 from codesign.isa import Instruction, Mode
 from codesign.reference.memory import IntArray, Memories
 
@@ -97,6 +98,40 @@ def matters(instruction: Instruction, w: IntArray | None) -> BoolArray:
     if w is None:
         return np.ones(instruction["taps"], np.bool_)
     return np.asarray((w != 0).reshape(instruction["taps"], -1).any(axis=1))
+
+
+def check(arch: Arch, index: int, i: Instruction, path: Walk, memories: Memories) -> None:
+    """Raise ``ProgramError`` for what no check of the machine sees and no rule defines."""
+    shifts = memories.parameters(i["param_base"], i["planes"])["shift"]
+    wrong = shifts[(shifts < arith.SHIFT_MIN) | (shifts > arith.SHIFT_MAX)]
+    if wrong.size:
+        raise ProgramError(
+            f"instruction {index} (CALC) shifts by {int(wrong[0])}; a parameter record's shift "
+            f"lies in {arith.SHIFT_MIN}..{arith.SHIFT_MAX}"
+        )
+    for name, words in (("destination", path.destination), ("residual", path.residual)):
+        if words is None or not path.written.any():
+            continue
+        last = int(words[:, path.written].max())
+        if last >= arch.act_region_words:
+            raise ProgramError(
+                f"instruction {index} (CALC): its {name} reaches pixel {last} of a region of "
+                f"{arch.act_region_words}; place the map lower"
+            )
+        if arch.drain > 1:
+            _check_banks(arch, index, name, words, path.written)
+
+
+def _check_banks(arch: Arch, index: int, name: str, words: IntArray, written: BoolArray) -> None:
+    """The pixels of a drain step are accessed in one cycle: no two may share a bank."""
+    steps = (*words.shape[:-1], arch.pixels // arch.drain, arch.drain)
+    banks = np.where(written, words % arch.pixels, -1 - np.arange(arch.pixels)).reshape(steps)
+    ordered = np.sort(banks, axis=-1)
+    if (ordered[..., 1:] == ordered[..., :-1]).any():
+        raise ProgramError(
+            f"instruction {index} (CALC): pixels of one drain step share a bank of its {name}; "
+            "make the map's pitch at most the grid's width"
+        )
 
 
 def execute(memories: Memories, instruction: Instruction, path: Walk, w: IntArray | None) -> None:

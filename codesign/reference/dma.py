@@ -1,86 +1,29 @@
-"""Cycles of the units that move data over the AXI4 port: bursts, latencies, shared channels."""
+"""Cycles of the AXI4 port: bursts, the channels that units share, and the DRAM behind them.
+
+The rules are those of ``hw.axi`` and ``hw.transfer``; tests compare them to simulation.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-import numpy as np
+from codesign.reference.memory import Transfer
+from codesign.reference.timing import Dram
 
-from codesign.reference.memory import IntArray, Transfer
-from codesign.reference.timing import Calendar, Dram
-
-BOUNDARY = 4096
-"""No AXI4 burst crosses a multiple of it (AMBA AXI4, IHI 0022, A3.4.1)."""
 BURST_BEATS = 64
-LOAD_ROOM = 256
-"""Beats that LOAD may have asked for and not yet written."""
-START = 3
-"""From a unit's start to its first request."""
-WRITE = 2
-"""From a read beat on the bus to its word at a memory's write port."""
-READ = 6
-"""From a word's read request to its bytes on the bus."""
-FINISH = 2
-"""From the last word or response to the end of the instruction."""
-FETCH_START = 3
-"""From the doorbell to FETCH's first request."""
-FETCH_BURST = 8
-"""Instructions that FETCH asks for at once."""
-FETCH_ROOM = 16
-"""Instructions that FETCH may have asked for and not yet handed out."""
-DECODE = 2
-"""From an instruction's last beat to its unit's queue."""
-QUEUE = 8
-"""Instructions that wait in a unit's queue."""
-DONE = 2
-"""From the end of the last instruction to done."""
-
-
-class ReadChannel:
-    """AR and R: what LOAD and FETCH share."""
-
-    def __init__(self, dram: Dram) -> None:
-        self._dram = dram
-        self._asked = -1
-        self._ends: list[int] = []
-        self.beats = 0
-
-    def burst(self, cycle: int, beats: int) -> int:
-        """Ask for a burst in that cycle or the first possible one; the cycle of its first beat."""
-        cycle = max(cycle, self._asked + 1)
-        limit = self._dram.reads_outstanding
-        if len(self._ends) >= limit:
-            cycle = max(cycle, self._ends[-limit] + 1)
-        self._asked = cycle
-        first = cycle + self._dram.read_latency
-        if self._ends:
-            first = max(first, self._ends[-1] + 1)
-        self._ends.append(first + beats - 1)
-        self.beats += beats
-        return first
-
-
-class WriteChannel:
-    """AW, W and B: SAVE's own."""
-
-    def __init__(self, dram: Dram) -> None:
-        self._dram = dram
-        self._last_beat = -1
-        self._answers: list[int] = []
-        self.beats = 0
-
-    def burst(self, ready: IntArray) -> int:
-        """Send a burst whose beats are ready in these cycles; the cycle of its response."""
-        limit = self._dram.writes_outstanding
-        first = max(int(ready[0]), self._last_beat + 1)
-        if len(self._answers) >= limit:
-            first = max(first, self._answers[-limit] + 1)
-        order = np.arange(len(ready))
-        self._last_beat = int(np.max(np.maximum(ready, first) + len(ready) - 1 - order))
-        self._answers.append(self._last_beat + self._dram.write_latency)
-        self.beats += len(ready)
-        return self._answers[-1]
+"""Bursts of data end at multiples of so many beats."""
+ROW_OFFER = 4
+"""From a transfer's start, or the row before, to a row's address."""
+BURST_OFFER = 3
+"""From a row's address, or the burst before, to a burst's request."""
+CREDIT = 2
+"""From the cycle that frees a place for a beat to the request that it allows."""
+REQUEST = 1
+"""From a request's acceptance to its handshake on the bus."""
+REQUEST_GAP = 2
+"""Cycles from one acceptance to the next at best."""
 
 
 @dataclass(frozen=True)
@@ -92,162 +35,126 @@ class Burst:
     beats: int
 
 
+def cut(row: int, address: int, beats: int, beat_bytes: int, longest: int) -> Iterator[Burst]:
+    """The bursts of ``beats`` beats from a DRAM address: each ends at a multiple of ``longest``."""
+    done = 0
+    while done < beats:
+        room = longest - (address // beat_bytes + done) % longest
+        count = min(beats - done, room)
+        yield Burst(row, done, count)
+        done += count
+
+
 def bursts(transfer: Transfer, address: int, beat_bytes: int) -> Iterator[Burst]:
     """The bursts of a transfer whose buffer begins at a DRAM address."""
     beats = -(-transfer.row_bytes // beat_bytes)
     for row in range(len(transfer.words)):
         start = address + transfer.offset + row * transfer.stride
-        done = 0
-        while done < beats:
-            room = (BOUNDARY - (start + done * beat_bytes) % BOUNDARY) // beat_bytes
-            count = min(beats - done, BURST_BEATS, room)
-            yield Burst(row, done, count)
-            done += count
+        yield from cut(row, start, beats, beat_bytes, BURST_BEATS)
 
 
-@dataclass
-class Load:
-    """A LOAD in execution. ``step`` asks for a burst or takes one in, whichever comes first."""
+class Requests:
+    """When a unit's bursts are requested: rows and bursts follow each other at fixed distances."""
 
-    transfer: Transfer
-    beat_bytes: int
-    port: Calendar | None
-    todo: list[Burst]
-    start: int
-    arriving: list[tuple[int, Burst]] = field(default_factory=list)
-    taken: list[int] = field(default_factory=list)
-    asked: int = 0
-    last_write: int = 0
-    waits_dram: int = 0
-    waits_port: int = 0
+    def __init__(self) -> None:
+        self._todo: deque[Burst] = deque()
+        self._rows_waiting = 0
+        self._row_offer = 0
+        self._row_done = True
+        self._cut_idle = 0
+        self._rows_idle = 0
+        self.offer = 0
+        """When the next burst is requested, room for it permitting."""
 
-    def next_cycle(self) -> int:
-        """When ``step`` has something to do."""
-        ask = self._ask_cycle()
-        take = self.arriving[0][0] if self.arriving else None
-        return min(c for c in (ask, take) if c is not None)
-
-    def _ask_cycle(self) -> int | None:
-        if not self.todo:
-            return None
-        needed = self.asked + self.todo[0].beats - LOAD_ROOM
-        earliest = self.start + START
-        if needed <= 0:
-            return earliest
-        return max(earliest, self.taken[needed - 1]) if needed <= len(self.taken) else None
-
-    def step(self, channel: ReadChannel) -> int | None:
-        """Do the next thing; the end of the instruction when all is done."""
-        ask, now = self._ask_cycle(), self.next_cycle()
-        if ask == now:
-            burst = self.todo.pop(0)
-            self.asked += burst.beats
-            self.arriving.append((channel.burst(now, burst.beats), burst))
-            return None
-        first, burst = self.arriving.pop(0)
-        self._take(first + np.arange(burst.beats) + WRITE, burst)
-        return None if self.todo or self.arriving else self.last_write + FINISH
-
-    def _take(self, beats: IntArray, burst: Burst) -> None:
-        size = self.transfer.word_bytes
-        low, high = burst.first * self.beat_bytes, (burst.first + burst.beats) * self.beat_bytes
-        words = np.arange(low // size, min(high, self.transfer.row_bytes) // size)
-        if not len(words):
-            self.taken += [int(c) for c in beats]
-            return
-        source = ((words + 1) * size - 1) // self.beat_bytes - burst.first
-        wanted = np.maximum(beats[source], self.last_write + 1 + np.arange(len(words)))
-        written = wanted if self.port is None else self.port.pass_through(wanted)
-        self.waits_port += int(written[-1] - wanted[-1])
-        self.last_write = int(written[-1])
-        late = np.full(burst.beats, self.last_write)
-        np.minimum.at(late, source, written)
-        self.taken += [int(c) for c in np.maximum(beats, np.minimum(late, self.last_write))]
-
-
-@dataclass
-class Save:
-    """A SAVE in execution; ``step`` sends one burst."""
-
-    transfer: Transfer
-    beat_bytes: int
-    port: Calendar
-    todo: list[Burst]
-    start: int
-    read: int = field(init=False)
-    waits_port: int = 0
-
-    def __post_init__(self) -> None:
-        self.read = self.start + START
-
-    def next_cycle(self) -> int:
-        """When ``step`` has something to do."""
-        return self.read
-
-    def step(self, channel: WriteChannel) -> int | None:
-        """Read the next burst's words and send them; the end of the instruction after the last."""
-        burst, size = self.todo.pop(0), self.transfer.word_bytes
-        low, high = burst.first * self.beat_bytes, (burst.first + burst.beats) * self.beat_bytes
-        last = min(high, self.transfer.row_bytes)
-        words = np.arange(-(-low // size) if low else 0, -(-last // size))
-        if len(words):
-            wanted = self.read + np.arange(len(words))
-            granted = self.port.pass_through(wanted)
-            self.waits_port += int(granted[-1] - wanted[-1])
-            self.read = int(granted[-1]) + 1
-        else:
-            granted = np.array([self.read])
-        beats = burst.first + np.arange(burst.beats)
-        needed = np.minimum((beats + 1) * self.beat_bytes, last) - 1
-        source = np.clip(needed // size - (words[0] if len(words) else 0), 0, len(granted) - 1)
-        response = channel.burst(granted[source] + READ)
-        return None if self.todo else response + FINISH
-
-
-class Fetch:
-    """FETCH: reads instructions ahead in bursts and hands them out in order."""
-
-    def __init__(self, count: int, beats: int) -> None:
-        self._count, self._beats = count, beats
-        self._asked = 0
-        self._here: list[int] = []
-        self._dispatched: list[int] = []
+    def begin(self, cycle: int, todo: Iterable[Burst]) -> None:
+        """Take a transfer in that cycle, one from ``free`` on."""
+        more = list(todo)
+        self._todo.extend(more)
+        self._rows_waiting = sum(burst.first == 0 for burst in more)
+        self._row_offer = cycle + ROW_OFFER
+        if self._row_done:
+            self._enter_row()
 
     @property
-    def beats(self) -> int:
-        """Beats asked for so far."""
-        return self._asked * self._beats
+    def free(self) -> int | None:
+        """First cycle in which another transfer can be taken; None while it is not known."""
+        return None if self._rows_waiting else self._rows_idle
 
     @property
-    def next_index(self) -> int:
-        """The instruction that is handed out next."""
-        return len(self._dispatched)
+    def head(self) -> Burst | None:
+        """The next burst to request."""
+        return self._todo[0] if self._todo else None
 
-    def ask_cycle(self) -> int | None:
-        """When the next burst is asked for; None while there is no room or nothing left."""
-        if self._asked >= self._count:
-            return None
-        needed = min(self._asked + FETCH_BURST, self._count) - FETCH_ROOM
-        if needed > len(self._dispatched):
-            return None
-        return FETCH_START if needed <= 0 else self._dispatched[needed - 1] + 1
+    def accepted(self, cycle: int) -> Burst:
+        """The next burst's request has been accepted."""
+        burst = self._todo.popleft()
+        if self._todo and self._todo[0].first:
+            self.offer = cycle + BURST_OFFER
+            return burst
+        self._cut_idle = cycle + 1
+        self._row_done = True
+        if self._todo:
+            self._enter_row()
+        return burst
 
-    def ask(self, cycle: int, channel: ReadChannel) -> None:
-        """Ask for a burst of instructions."""
-        count = min(FETCH_BURST, self._count - self._asked)
-        first = channel.burst(cycle, count * self._beats)
-        self._here += [first + (n + 1) * self._beats - 1 for n in range(count)]
-        self._asked += count
+    def _enter_row(self) -> None:
+        start = max(self._row_offer, self._cut_idle)
+        self._row_done = False
+        self._rows_waiting -= 1
+        self._row_offer = start + ROW_OFFER
+        self._rows_idle = start + 1
+        self.offer = start + BURST_OFFER
 
-    def dispatch_cycle(self) -> int | None:
-        """When the next instruction could be handed out; None if it was not asked for yet."""
-        index = self.next_index
-        if index >= len(self._here):
-            return None
-        here = self._here[index] + DECODE
-        return max(here, self._dispatched[-1] + 1) if self._dispatched else here
 
-    def dispatch(self, cycle: int) -> int:
-        """Hand out the next instruction; its index."""
-        self._dispatched.append(cycle)
-        return len(self._dispatched) - 1
+class ReadChannel:
+    """AR and R, which LOAD and FETCH share."""
+
+    def __init__(self, dram: Dram) -> None:
+        self._dram = dram
+        self._accepted = -REQUEST_GAP
+        self._ends: list[int] = []
+        self.beats = 0
+
+    def request(self, cycle: int, beats: int) -> tuple[int, int]:
+        """Offer a burst from that cycle on: when it is accepted, and its first beat's cycle."""
+        accepted = max(cycle, self._accepted + REQUEST_GAP)
+        handshake = accepted + REQUEST
+        limit = self._dram.reads_outstanding
+        if len(self._ends) >= limit:
+            handshake = max(handshake, self._ends[-limit] + 1)
+        first = handshake + self._dram.read_latency
+        if self._ends:
+            first = max(first, self._ends[-1] + 1)
+        self._accepted = handshake - REQUEST
+        self._ends.append(first + beats - 1)
+        self.beats += beats
+        return accepted, first
+
+
+class WriteChannel:
+    """AW, W and B, of SAVE."""
+
+    def __init__(self, dram: Dram) -> None:
+        self._dram = dram
+        self._accepted = -REQUEST_GAP
+        self._answers: list[int] = []
+        self.beats = 0
+
+    def request(self, cycle: int) -> tuple[int, int]:
+        """Offer a burst's address from that cycle on: when it is accepted, and its handshake."""
+        accepted = max(cycle, self._accepted + REQUEST_GAP)
+        handshake = accepted + REQUEST
+        limit = self._dram.writes_outstanding
+        if len(self._answers) >= limit:
+            handshake = max(handshake, self._answers[-limit] + 1)
+        self._accepted = handshake - REQUEST
+        return accepted, handshake
+
+    def answer(self, last_beat: int, beats: int) -> int:
+        """The cycle of the response to a burst whose last beat is taken in that cycle."""
+        answer = last_beat + self._dram.write_latency
+        if self._answers:
+            answer = max(answer, self._answers[-1] + 1)
+        self._answers.append(answer)
+        self.beats += beats
+        return answer

@@ -14,16 +14,30 @@ from functools import partial
 
 import numpy as np
 
-from codesign import isa
+from codesign import isa, latency
 from codesign.arch import Arch
 from codesign.errors import EncodingError, MachineError
 from codesign.isa import TOKEN_PEERS, Base, ErrorCode, Instruction, Opcode, Target, Unit
-from codesign.reference import calc, dma, faults, memory, timing
-from codesign.reference.hazards import Hazards
+from codesign.reference import calc, dma, faults, memory, timing, units
+from codesign.reference.hazards import Clock, Hazards
 from codesign.reference.memory import ByteArray, Memories, Transfer
 from codesign.reference.timing import Calendar, Dram
 from codesign.reference.tokens import Tokens
 
+FETCH_START = 1
+"""From the doorbell to FETCH's start."""
+QUEUE = 17
+"""Instructions that wait in a unit's queue."""
+QUEUED = 2
+"""From FETCH to the head of a unit's queue."""
+BEGUN = 1
+"""Cycles that FETCH spends on BEGIN beyond those on other instructions."""
+DONE = 6
+"""From the end of the last instruction to done."""
+INDEX_BITS = 24
+"""Width of an instruction's index."""
+_DECODE = {Unit.LOAD: 2, Unit.CALC: latency.CALC_DECODE, Unit.SAVE: 2}
+"""From a unit's taking an instruction to its earliest start."""
 _UNITS = {Opcode.LOAD: Unit.LOAD, Opcode.CALC: Unit.CALC, Opcode.SAVE: Unit.SAVE}
 
 
@@ -39,9 +53,14 @@ class TraceRecord:
 
 @dataclass
 class _Queued:
+    """An instruction in its unit's queue or in execution."""
+
     index: int
     instruction: Instruction
     arrival: int
+    number: int = 0
+    start: int = 0
+    clock: Clock = field(default_factory=dict)
 
 
 @dataclass
@@ -49,14 +68,20 @@ class _State:
     """A unit: what waits for it, what it does, what it did."""
 
     queue: deque[_Queued] = field(default_factory=deque)
-    free: int = 0
+    active: deque[_Queued] = field(default_factory=deque)
+    arrivals: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
-    current: _Queued | None = None
-    work: dma.Load | dma.Save | None = None
-    busy: int = 0
-    wait_token: int = 0
-    wait_fence: int = 0
-    wait_instruction: int = 0
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    """Cycles [first, after the last) in execution."""
+    lacks: list[tuple[int, int]] = field(default_factory=list)
+    """Likewise with an instruction that lacks a token."""
+
+    def accepted(self, number: int) -> int | None:
+        """When the unit takes its ``number``-th instruction from the queue; None if unknown."""
+        if number > len(self.starts):
+            return None
+        before = self.starts[number - 1] + latency.CALC_ACCEPT if number else 0
+        return max(self.arrivals[number], before)
 
 
 @dataclass(frozen=True)
@@ -77,19 +102,28 @@ class Execution:
     def __init__(self, setting: Setting, offset: int, count: int) -> None:
         self.setting, self._offset, self._count = setting, offset, count
         self.trace: list[TraceRecord] = []
-        self.counters: dict[str, int] = {}
         self._tokens = Tokens()
+        beat = setting.arch.beat_bytes
         self._reads, self._writes = dma.ReadChannel(setting.dram), dma.WriteChannel(setting.dram)
+        self._load = units.Load(beat, self._reads)
+        self._save = units.Save(beat, self._writes)
+        self._fetch = units.Fetch(
+            FETCH_START,
+            count,
+            isa.INSTRUCTION_BYTES // beat,
+            setting.addresses[Base.PROGRAM] + offset,
+            beat,
+            self._reads,
+        )
         regions = range(setting.arch.regions)
         self._read_ports = [Calendar() for _ in regions]
         self._write_ports = [Calendar() for _ in regions]
         self._units = {unit: _State() for unit in TOKEN_PEERS}
         self._clocks = {unit: dict.fromkeys(TOKEN_PEERS, 0) for unit in TOKEN_PEERS}
-        beats = isa.INSTRUCTION_BYTES // setting.arch.beat_bytes
-        self._fetch = dma.Fetch(count, beats)
-        self._results = 0
-        self._calc_active = 0
-        self._wait_port = dict.fromkeys(TOKEN_PEERS, 0)
+        self._slot_end = self._finished = self._last_end = 0
+        self._calc = dict.fromkeys(
+            ("busy", "active", "wait_token", "wait_fence", "wait_instruction"), 0
+        )
         self._done: int | None = None
 
     def run(self) -> int:
@@ -102,15 +136,28 @@ class Execution:
         ProgramError
             The program leaves its result to chance.
         """
+        self._whole_part()
         if self.setting.hazards:
-            sizes = {base: len(buffer) for base, buffer in self.setting.buffers.items()}
-            self.setting.hazards.begin_run(sizes)
+            self.setting.hazards.begin_run(self._sizes)
         while self._done is None:
             cycle, action = min(self._actions(), key=lambda a: a[0], default=(0, self._stuck))
             action(cycle)
         self._tokens.check()
-        self._count_up(self._done)
         return self._done
+
+    @property
+    def _sizes(self) -> dict[Base, int]:
+        return {base: len(buffer) for base, buffer in self.setting.buffers.items()}
+
+    def _whole_part(self) -> None:
+        """Refuse what cannot be a part of the program."""
+        if self._offset % isa.INSTRUCTION_BYTES or not 0 < self._count < 1 << INDEX_BITS:
+            what = f"part of {self._count} instructions at byte {self._offset}"
+            self._stop(0, ErrorCode.MALFORMED, what)
+        end = self._offset + self._count * isa.INSTRUCTION_BYTES
+        if end > self._sizes[Base.PROGRAM]:
+            what = f"part ends at byte {end} of a program of {self._sizes[Base.PROGRAM]}"
+            self._stop(0, ErrorCode.ADDRESS_RANGE, what)
 
     # --- what can happen next --------------------------------------------------------------
     def _actions(self) -> Iterable[tuple[int, Callable[[int], None]]]:
@@ -121,16 +168,19 @@ class Execution:
         if dispatch is not None:
             yield dispatch, self._dispatch
         for unit, state in self._units.items():
-            if state.work is not None:
-                yield state.work.next_cycle(), partial(self._step, unit)
-            elif state.queue:
+            if state.queue:
                 start = self._start_cycle(unit, state)
                 if start is not None:
                     yield start, partial(self._start, unit)
+        load, save = self._load.next_cycle(), self._save.next_cycle()
+        if load is not None:
+            yield load, self._step_load
+        if save is not None:
+            yield save, self._step_save
 
     def _stuck(self, cycle: int) -> None:
-        waiting = [s.queue[0] for s in self._units.values() if s.queue]
-        index = min([q.index for q in waiting], default=self._fetch.next_index)
+        waiting = [s.queue[0].index for s in self._units.values() if s.queue]
+        index = min(waiting, default=self._fetch.next_index)
         raise MachineError(
             f"no unit can go on: instruction {index} waits for a token that nobody gives",
             ErrorCode.WATCHDOG,
@@ -138,54 +188,56 @@ class Execution:
         )
 
     # --- FETCH -----------------------------------------------------------------------------
-    def _ask(self, cycle: int) -> None:
-        self._fetch.ask(cycle, self._reads)
+    def _ask(self, _: int) -> None:
+        self._fetch.ask()
 
     def _dispatch_cycle(self) -> int | None:
-        cycle = self._fetch.dispatch_cycle()
+        """When the next instruction goes to its queue or, an END, to its end."""
+        cycle = self._fetch.judge_cycle()
         if cycle is None:
             return None
         opcode = _opcode(self._word(self._fetch.next_index))
         unit = _UNITS.get(opcode) if opcode else None
         if unit is not None:
             state = self._units[unit]
-            number = len(state.starts) + len(state.queue) - dma.QUEUE
-            if number >= len(state.starts):
-                return None
+            number = len(state.arrivals) - QUEUE
             if number >= 0:
-                cycle = max(cycle, state.starts[number] + 1)
+                accepted = state.accepted(number)
+                return None if accepted is None else max(cycle, accepted + 1)
         elif opcode is Opcode.END:
-            if any(s.queue or s.work for s in self._units.values()):
+            if any(s.queue or s.active for s in self._units.values()):
                 return None
-            cycle = max(cycle, *(s.free for s in self._units.values()), self._results)
+            return max(cycle, self._last_end)
         return cycle
 
     def _word(self, index: int) -> bytes:
         first = self._offset + index * isa.INSTRUCTION_BYTES
         word = self.setting.buffers[Base.PROGRAM][first : first + isa.INSTRUCTION_BYTES]
-        if len(word) < isa.INSTRUCTION_BYTES:
-            self._stop(index, ErrorCode.ADDRESS_RANGE, "lies beyond the program buffer")
         return word.tobytes()
 
     def _dispatch(self, cycle: int) -> None:
-        index = self._fetch.dispatch(cycle)
+        index = self._fetch.next_index
+        word = self._word(index)
+        opcode = _opcode(word)
         try:
-            instruction = isa.decode(self._word(index))
+            instruction = isa.decode(word)
         except EncodingError as error:
-            known = _opcode(self._word(index))
-            code = ErrorCode.MALFORMED if known else ErrorCode.ILLEGAL_OPCODE
+            code = ErrorCode.MALFORMED if opcode else ErrorCode.ILLEGAL_OPCODE
             raise MachineError(f"instruction {index}: {error}", code, index) from error
-        opcode = instruction.opcode
         if (opcode is Opcode.BEGIN) != (index == 0):
             self._stop(index, ErrorCode.MALFORMED, "BEGIN must be the first, and nothing else")
         if (opcode is Opcode.END) != (index == self._count - 1):
             self._stop(index, ErrorCode.MALFORMED, "END must be the last, and nothing else")
         if opcode is Opcode.BEGIN:
             self._refuse(index, faults.begin_faults(self.setting.arch, instruction))
+            cycle += BEGUN
         elif opcode is Opcode.END:
-            self._done = cycle + dma.DONE
+            self._done = cycle + DONE
         else:
-            self._units[_UNITS[opcode]].queue.append(_Queued(index, instruction, cycle + 1))
+            state = self._units[_UNITS[instruction.opcode]]
+            state.arrivals.append(cycle + QUEUED)
+            state.queue.append(_Queued(index, instruction, cycle + QUEUED))
+        self._fetch.hand_out(cycle)
 
     def _refuse(self, index: int, found: Iterable[faults.Fault]) -> None:
         for code, what in found:
@@ -196,133 +248,154 @@ class Execution:
 
     # --- units -----------------------------------------------------------------------------
     def _start_cycle(self, unit: Unit, state: _State) -> int | None:
+        """When a unit starts the instruction at the head of its queue; None if not known yet."""
         head = state.queue[0]
         tokens = self._tokens.available(unit, head.instruction["wait"])
-        if tokens is None:
+        accepted = state.accepted(len(state.starts))
+        free = self._free(unit, head)
+        if tokens is None or accepted is None or free is None:
             return None
-        cycle = max(state.free, head.arrival, tokens)
-        if unit is Unit.CALC and head.instruction["fence"]:
-            cycle = max(cycle, self._results + timing.FENCE)
-        return cycle
+        return max(accepted + _DECODE[unit], tokens, free)
+
+    def _free(self, unit: Unit, head: _Queued) -> int | None:
+        if unit is Unit.LOAD:
+            return self._load.free()
+        if unit is Unit.SAVE:
+            return self._save.free()
+        if not self._units[unit].starts:
+            return 0
+        slots = self._slot_end + latency.CALC_GAP
+        return (
+            max(slots, self._finished + latency.CALC_FENCE) if head.instruction["fence"] else slots
+        )
 
     def _start(self, unit: Unit, cycle: int) -> None:
         state, clock = self._units[unit], self._clocks[unit]
         head = state.queue.popleft()
-        self._note_waits(unit, state, head, cycle)
-        state.starts.append(cycle)
+        tokens = self._tokens.available(unit, head.instruction["wait"]) or 0
+        decoded = (state.accepted(len(state.starts)) or 0) + _DECODE[unit]
+        state.lacks.append((decoded, max(decoded, tokens)))
         for known in self._tokens.take(unit, head.instruction["wait"], cycle):
             for peer, number in known.items():
                 clock[peer] = max(clock[peer], number)
+        head.start, head.clock, head.number = cycle, dict(clock), len(state.starts) + 1
+        clock[unit] = head.number
+        state.starts.append(cycle)
+        state.active.append(head)
         if unit is Unit.CALC:
-            self._calc(head, cycle)
+            self._start_calc(head, decoded, tokens)
         else:
-            state.current = head
-            state.work = self._transfer(unit, head, cycle)
+            self._start_transfer(unit, head)
 
-    def _note_waits(self, unit: Unit, state: _State, head: _Queued, cycle: int) -> None:
-        tokens = self._tokens.available(unit, head.instruction["wait"]) or 0
-        ready = max(state.free, head.arrival)
-        state.wait_instruction += ready - state.free
-        state.wait_token += max(0, tokens - ready)
-        state.wait_fence += cycle - max(ready, tokens)
+    def _finish(self, unit: Unit, end: int) -> None:
+        """The unit's oldest instruction completes: its tokens carry what it knew, and itself."""
+        head = self._units[unit].active.popleft()
+        known = head.clock | {unit: head.number}
+        self._tokens.give(unit, head.instruction["signal"], end + 1, known)
+        self._units[unit].spans.append((head.start, end))
+        self._last_end = max(self._last_end, end)
+        self.trace.append(TraceRecord(unit, head.index, head.start, end))
 
-    def _finish(self, unit: Unit, head: _Queued, start: int, end: int) -> None:
-        """Completion: the tokens carry what the unit knew, this instruction included."""
-        clock = self._clocks[unit]
-        clock[unit] += 1
-        signal = head.instruction["signal"]
-        self._tokens.give(unit, signal, end + timing.TOKEN, dict(clock))
-        self.trace.append(TraceRecord(unit, head.index, start, end))
-
-    def _calc(self, head: _Queued, start: int) -> None:
+    def _start_calc(self, head: _Queued, decoded: int, tokens: int) -> None:
         arch, memories, i = self.setting.arch, self.setting.memories, head.instruction
         self._refuse(head.index, faults.calc_faults(arch, i))
         path = calc.walk(arch, i, memories.taps(i["tap_base"], i["taps"]))
-        self._refuse(head.index, faults.walk_faults(arch, path))
-        cycles = timing.calc_cycles(arch, i, start)
+        cycles = timing.calc_cycles(arch, i, head.start)
         w = calc.weights(memories, i)
+        calc.check(arch, head.index, i, path, memories)
         if self.setting.hazards:
-            matters = calc.matters(i, w)
-            clock = self._clocks[Unit.CALC]
-            self.setting.hazards.calc(head.index, clock, i, path, matters, cycles)
-            self.setting.hazards.parameters(head.index, memories, i)
-        self._book(head, i, cycles)
+            useful = calc.matters(i, w)
+            self.setting.hazards.calc(head.index, head.clock, i, path, useful, cycles)
+        self._book(head.index, i, cycles)
         calc.execute(memories, i, path, w)
-        state = self._units[Unit.CALC]
-        state.free = cycles.slot_end + timing.GAP
-        state.busy += cycles.slot_end - start
-        self._calc_active += cycles.source.size
-        self._results = int(cycles.write.max())
-        self._finish(Unit.CALC, head, start, self._results + timing.RETIRE)
+        here = max(self._slot_end, decoded)
+        ready = max(here, tokens)
+        self._calc["wait_instruction"] += here - self._slot_end
+        self._calc["wait_token"] += ready - here
+        self._calc["wait_fence"] += head.start - ready
+        self._calc["busy"] += cycles.slot_end - head.start
+        self._calc["active"] += cycles.source.size
+        self._slot_end, self._finished = cycles.slot_end, cycles.finish
+        self._finish(Unit.CALC, cycles.finish + latency.CALC_RETIRE)
 
-    def _book(self, head: _Queued, i: Instruction, cycles: timing.CalcCycles) -> None:
-        self._write_ports[i["dst_region"]].book(np.unique(cycles.write))
+    def _book(self, index: int, i: Instruction, cycles: timing.CalcCycles) -> None:
+        """Reserve the ports of ACT, in cycles of the memories' address ports."""
+        ports = latency.ACT_ADDRESS
+        self._write_ports[i["dst_region"]].book(np.unique(cycles.write) + ports)
         reads = [(i["src_region"], cycles.source.ravel())]
         if cycles.residual is not None:
             reads.append((i["res_region"], np.unique(cycles.residual)))
         for region, wanted in reads:
-            clash = self._read_ports[region].book(wanted)
+            clash = self._read_ports[region].book(wanted + ports)
             if clash is not None and self.setting.hazards:
-                self.setting.hazards.clash(head.index, region, clash)
+                self.setting.hazards.clash(index, region, clash - ports)
 
-    def _transfer(self, unit: Unit, head: _Queued, start: int) -> dma.Load | dma.Save:
+    def _start_transfer(self, unit: Unit, head: _Queued) -> None:
         setting, i = self.setting, head.instruction
-        sizes = {base: len(buffer) for base, buffer in setting.buffers.items()}
-        self._refuse(head.index, faults.transfer_faults(setting.arch, i, sizes))
-        transfer, base = Transfer.of(setting.arch, i), Base(i["base"])
+        base = Base(i["base"])
+        address = setting.addresses[base]
+        self._refuse(head.index, faults.transfer_faults(setting.arch, i, self._sizes[base]))
+        transfer = Transfer.of(setting.arch, i)
         if setting.hazards:
-            setting.hazards.transfer(unit, head.index, self._clocks[unit], base, transfer)
-        beat = setting.arch.beat_bytes
-        todo = list(dma.bursts(transfer, setting.addresses[base], beat))
+            setting.hazards.transfer(unit, head.index, head.clock, base, transfer)
+        todo = list(dma.bursts(transfer, address, setting.arch.beat_bytes))
         if unit is Unit.LOAD:
             memory.load(setting.memories, transfer, setting.buffers[base])
             port = self._write_ports[i["region"]] if transfer.target is Target.ACT else None
-            return dma.Load(transfer, beat, port, todo, start)
-        memory.save(setting.memories, transfer, setting.buffers[base])
-        return dma.Save(transfer, beat, self._read_ports[i["region"]], todo, start)
-
-    def _step(self, unit: Unit, _: int) -> None:
-        state = self._units[unit]
-        work, head = state.work, state.current
-        if isinstance(work, dma.Load):
-            end = work.step(self._reads)
-        elif isinstance(work, dma.Save):
-            end = work.step(self._writes)
+            self._load.start(head.start, transfer, todo, port)
         else:
-            raise AssertionError(f"{unit.name} has nothing to do")
-        if end is None or head is None:
-            return
-        start = state.starts[-1]
-        state.busy += end - start + 1
-        state.free = end + timing.TOKEN
-        self._wait_port[unit] += work.waits_port
-        state.work = state.current = None
-        self._finish(unit, head, start, end)
+            memory.save(setting.memories, transfer, setting.buffers[base])
+            self._save.start(head.start, transfer, todo, self._read_ports[i["region"]])
+
+    def _step_load(self, _: int) -> None:
+        job = self._load.step()
+        if job is not None:
+            self._finish(Unit.LOAD, job.end)
+
+    def _step_save(self, _: int) -> None:
+        end = self._save.step()
+        if end is not None:
+            self._finish(Unit.SAVE, end)
 
     # --- counters --------------------------------------------------------------------------
-    def _count_up(self, done: int) -> None:
+    def counters(self) -> dict[str, int]:
+        """After ``run``: what ``registers.COUNTERS`` count."""
+        if self._done is None:
+            raise AssertionError("nothing has run yet")
+        done = self._done
         load, save = self._units[Unit.LOAD], self._units[Unit.SAVE]
-        unit = self._units[Unit.CALC]
-        loaded = self._reads.beats - self._fetch.beats
-        self.counters = {
+        load_busy, load_lacks = _occupied(load, done)
+        save_busy, save_lacks = _occupied(save, done)
+        return {
             "CYCLES": done,
-            "LOAD_BUSY": load.busy,
-            "LOAD_WAIT_TOKEN": load.wait_token,
-            "LOAD_WAIT_DRAM": max(0, load.busy - loaded - self._wait_port[Unit.LOAD]),
-            "LOAD_WAIT_PORT": self._wait_port[Unit.LOAD],
-            "CALC_BUSY": unit.busy,
-            "CALC_ACTIVE": self._calc_active,
-            "CALC_WAIT_TOKEN": unit.wait_token,
-            "CALC_WAIT_FENCE": unit.wait_fence,
-            "CALC_WAIT_INSTRUCTION": unit.wait_instruction + max(0, done - unit.free),
-            "SAVE_BUSY": save.busy,
-            "SAVE_WAIT_TOKEN": save.wait_token,
-            "SAVE_WAIT_PORT": self._wait_port[Unit.SAVE],
+            "LOAD_BUSY": load_busy,
+            "LOAD_WAIT_TOKEN": load_lacks,
+            "LOAD_WAIT_DRAM": max(0, load_busy - self._load.beats - self._load.waits_port),
+            "LOAD_WAIT_PORT": self._load.waits_port,
+            "CALC_BUSY": self._calc["busy"],
+            "CALC_ACTIVE": self._calc["active"],
+            "CALC_WAIT_TOKEN": self._calc["wait_token"],
+            "CALC_WAIT_FENCE": self._calc["wait_fence"],
+            "CALC_WAIT_INSTRUCTION": self._calc["wait_instruction"] + done - self._slot_end,
+            "SAVE_BUSY": save_busy,
+            "SAVE_WAIT_TOKEN": save_lacks,
+            "SAVE_WAIT_PORT": self._save.waits_port,
             "SAVE_WAIT_DRAM": 0,
             "READ_BEATS": self._reads.beats,
             "WRITE_BEATS": self._writes.beats,
             "TRACE_DROPPED": 0,
         }
+
+
+def _occupied(state: _State, cycles: int) -> tuple[int, int]:
+    """Cycles in execution, and cycles outside them with an instruction that lacks a token."""
+    busy = np.zeros(cycles + 1, np.bool_)
+    lacks = busy.copy()
+    for first, end in state.spans:
+        busy[first:end] = True
+    for first, end in state.lacks:
+        lacks[first:end] = True
+    return int(busy.sum()), int((lacks & ~busy).sum())
 
 
 def _opcode(word: bytes) -> Opcode | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from codesign.arch import ISA_VERSION, Arch
+from codesign.arith import SHIFT_MAX, SHIFT_MIN
 from codesign.isa import Base, ErrorCode, Instruction, Mode, Opcode, Target
-from codesign.reference.calc import Walk
 from codesign.reference.memory import (
     Transfer,
     depth,
@@ -14,6 +14,7 @@ from codesign.reference.memory import (
 )
 
 Fault = tuple[ErrorCode, str]
+_BANKS = {prefix: (f"{prefix}_bank", f"{prefix}_pitch_bank") for prefix in ("dst", "res")}
 
 
 def begin_faults(arch: Arch, i: Instruction) -> Iterator[Fault]:
@@ -30,10 +31,12 @@ def begin_faults(arch: Arch, i: Instruction) -> Iterator[Fault]:
         )
 
 
-def transfer_faults(arch: Arch, i: Instruction, sizes: Mapping[Base, int]) -> Iterator[Fault]:
-    """LOAD and SAVE: ``sizes`` are those of the DRAM buffers in bytes."""
+def transfer_faults(arch: Arch, i: Instruction, size: int) -> Iterator[Fault]:
+    """LOAD and SAVE: ``size`` is that of the DRAM buffer in bytes."""
     malformed = [f"{field}=0" for field in ("rows", "words") if not i[field]]
-    malformed += [f"{field} is odd" for field in ("offset", "stride") if i[field] % 16]
+    malformed += [
+        f"{field} is no multiple of 16" for field in ("offset", "stride") if i[field] % 16
+    ]
     target = i["target"] if i.opcode is Opcode.LOAD else Target.ACT
     if target > max(Target):
         malformed.append(f"target={target}")
@@ -56,7 +59,7 @@ def transfer_faults(arch: Arch, i: Instruction, sizes: Mapping[Base, int]) -> It
             f"reaches word {last} of {transfer.target.name}, which has {limit}",
         )
     padded = -(-transfer.row_bytes // arch.beat_bytes) * arch.beat_bytes
-    end, size = i["offset"] + (i["rows"] - 1) * i["stride"] + padded, sizes[Base(i["base"])]
+    end = i["offset"] + (i["rows"] - 1) * i["stride"] + padded
     if end > size:
         yield (
             ErrorCode.ADDRESS_RANGE,
@@ -69,22 +72,19 @@ def calc_faults(arch: Arch, i: Instruction) -> Iterator[Fault]:
     malformed = [f"{field}=0" for field in ("groups", "taps", "planes") if not i[field]]
     if i["mode"] > max(Mode):
         malformed.append(f"mode={i['mode']}")
-    planes = arch.planes if i["mode"] == Mode.DENSE else 1
-    if i["planes"] > planes:
-        malformed.append(f"planes={i['planes']} of {planes}")
+    limit = arch.planes if i["mode"] == Mode.DENSE else 1
+    if i["planes"] > limit:
+        malformed.append(f"planes={i['planes']} of {limit}")
     if i["grid_width"] < arch.drain:
-        malformed.append(f"grid_width={i['grid_width']} below {arch.drain}")
+        malformed.append(f"grid_width={i['grid_width']} below drain={arch.drain}")
     if i["table"] and i["table_id"] >= arch.tables:
         malformed.append(f"table_id={i['table_id']} of {arch.tables}")
-    for prefix in ("src", "dst", "res") if i["residual"] else ("src", "dst"):
-        if i[f"{prefix}_region"] >= arch.regions:
-            malformed.append(f"{prefix}_region={i[f'{prefix}_region']} of {arch.regions}")
-        banks = [f"{prefix}_bank"] + ([f"{prefix}_pitch_bank"] if prefix != "src" else [])
-        malformed += [
-            f"{name}={i[name]} of {arch.pixels}" for name in banks if i[name] >= arch.pixels
-        ]
-    if i["residual"] and not i["add_shift"]:
-        malformed.append("add_shift=0")
+    malformed += _map_contradictions(arch, i)
+    if i["residual"]:
+        if i["res_region"] == i["src_region"]:
+            malformed.append(f"res_region={i['res_region']} is the source's")
+        if not SHIFT_MIN <= i["add_shift"] <= SHIFT_MAX:
+            malformed.append(f"add_shift={i['add_shift']} outside {SHIFT_MIN}..{SHIFT_MAX}")
     if malformed:
         yield ErrorCode.MALFORMED, ", ".join(malformed)
         return
@@ -102,14 +102,12 @@ def calc_faults(arch: Arch, i: Instruction) -> Iterator[Fault]:
             )
 
 
-def walk_faults(arch: Arch, path: Walk) -> Iterator[Fault]:
-    """CALC: output and residual pixels outside their regions."""
-    for name, words in (("destination", path.destination), ("residual", path.residual)):
-        if words is None or not path.written.any():
-            continue
-        last = int(words[:, path.written].max())
-        if last >= arch.act_region_words:
-            yield (
-                ErrorCode.ADDRESS_RANGE,
-                f"{name} reaches pixel {last} of a region of {arch.act_region_words}",
-            )
+def _map_contradictions(arch: Arch, i: Instruction) -> Iterator[str]:
+    for prefix in ("src", "dst", "res") if i["residual"] else ("src", "dst"):
+        if i[f"{prefix}_region"] >= arch.regions:
+            yield f"{prefix}_region={i[f'{prefix}_region']} of {arch.regions}"
+        for name in (f"{prefix}_bank",) if prefix == "src" else _BANKS[prefix]:
+            if i[name] >= arch.pixels:
+                yield f"{name}={i[name]} of {arch.pixels}"
+        if prefix != "src" and i[f"{prefix}_split"] and arch.drain > 1:
+            yield f"{prefix}_split=1 with drain={arch.drain}"

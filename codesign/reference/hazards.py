@@ -14,14 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from codesign.arch import Arch
-from codesign.arith import SHIFT_MAX, SHIFT_MIN
 from codesign.errors import ProgramError
 from codesign.isa import TOKEN_PEERS, Base, Instruction, Mode, Target, Unit
 from codesign.reference.calc import BoolArray, Walk
-from codesign.reference.memory import IntArray, Memories, Transfer, depth, depthwise_words
+from codesign.reference.memory import IntArray, Transfer, depth, depthwise_words
 from codesign.reference.timing import CalcCycles
 
-Clock = Mapping[Unit, int]
+Clock = dict[Unit, int]
 """For each unit, how many of its instructions are complete."""
 _NEVER = -(1 << 62)
 
@@ -149,16 +148,6 @@ class Hazards:
             region = self._act[read.region]
             np.maximum.at(region.read_cycle, read.words, read.cycles)
             region.reader[read.words] = index
-
-    def parameters(self, index: int, memories: Memories, i: Instruction) -> None:
-        """Shifts outside the range of ``arith`` mean nothing."""
-        shift = memories.parameters(i["param_base"], i["planes"])["shift"]
-        for value in (*shift.ravel(), *([i["add_shift"]] if i["residual"] else [])):
-            if not SHIFT_MIN <= value <= SHIFT_MAX:
-                raise ProgramError(
-                    f"instruction {index} (CALC) shifts by {value}; "
-                    f"{SHIFT_MIN} to {SHIFT_MAX} are defined"
-                )
 
     def clash(self, index: int, region: int, cycle: int) -> None:
         """A CALC wants a read port that is taken."""

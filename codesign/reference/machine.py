@@ -8,7 +8,6 @@ from types import MappingProxyType
 
 import numpy as np
 
-from codesign import isa
 from codesign.arch import Arch
 from codesign.isa import Base
 from codesign.reference.execution import Execution, Setting, TraceRecord
@@ -79,11 +78,6 @@ class Machine:
         ProgramError
             The program's result would depend on chance.
         """
-        if part_offset % isa.INSTRUCTION_BYTES or part_offset < 0 or part_count < 1:
-            raise ValueError(
-                f"part of {part_count} instructions at byte {part_offset}: needs at least one, "
-                f"at a multiple of {isa.INSTRUCTION_BYTES}"
-            )
         check_buffers(self.buffers)
         buffers = {base: self.buffers.get(base, _NOTHING) for base in Base}
         addresses = {base: self.addresses.get(base, 0) for base in Base}
@@ -91,4 +85,4 @@ class Machine:
         execution = Execution(setting, part_offset, part_count)
         cycles = execution.run()
         trace = tuple(sorted(execution.trace, key=lambda record: record.index))
-        return Run(cycles, MappingProxyType(execution.counters), trace)
+        return Run(cycles, MappingProxyType(execution.counters()), trace)

@@ -12,15 +12,6 @@ from codesign.arch import Arch
 from codesign.isa import Instruction
 from codesign.reference.memory import IntArray
 
-GAP = 1
-"""From the end of a CALC's slot to the next one's start."""
-FENCE = 1
-"""From the last write of a result to the start of a CALC with a fence."""
-RETIRE = 1
-"""From a CALC's last write to its completion."""
-TOKEN = 1
-"""From a completion to the first cycle in which its tokens can be taken."""
-
 
 @dataclass(frozen=True)
 class Dram:
@@ -44,9 +35,9 @@ class Dram:
 
 @dataclass(frozen=True)
 class CalcCycles:
-    """Cycles in which a CALC's words move, counted where a source read counts as its tap's issue.
+    """Cycles in which a CALC's words move, all told as the issue of a tap that reads with them.
 
-    A read of cycle c sees what was written up to cycle c - 1.
+    A read of cycle c sees what was written up to cycle c - 1 (``latency.calc_write``).
 
     Attributes
     ----------
@@ -55,42 +46,33 @@ class CalcCycles:
     write, residual:
         [planes, groups, P].
     slot_end:
-        First cycle in which another instruction's taps could issue.
+        First cycle after the instruction's slots.
+    finish:
+        Cycle of its last drain step (``latency.calc_finish``).
     """
 
     source: IntArray
     write: IntArray
     residual: IntArray | None
     slot_end: int
-
-
-def calc_write(arch: Arch) -> int:
-    """From the issue of a group's last tap to lane block 0's results in ACT."""
-    return latency.ACT_READ + latency.array(arch) + latency.post(arch)
-
-
-def residual_read(arch: Arch) -> int:
-    """From the issue of a group's last tap to the read of lane block 0's residual words."""
-    return latency.array(arch) + latency.residual(arch)
-
-
-def interval(arch: Arch, taps: int) -> int:
-    """Cycles from one group to the next."""
-    return max(taps, arch.drain_steps)
+    finish: int
 
 
 def calc_cycles(arch: Arch, i: Instruction, start: int) -> CalcCycles:
-    """The cycles of a CALC whose first tap issues in cycle ``start``."""
-    step = interval(arch, i["taps"])
+    """The cycles of a CALC that starts in cycle ``start``."""
+    taps = i["taps"]
+    step = latency.calc_interval(arch, taps)
     group = start + np.arange(i["groups"], dtype=np.int64) * step
     block = np.arange(i["planes"])[:, None, None]
     lane_block = np.arange(arch.pixels) // arch.drain
-    finished = group[:, None] + i["taps"] - 1 + lane_block * arch.planes + block
+    last_tap = group[:, None] + step - 1
+    drained = last_tap + lane_block * arch.planes + block
     return CalcCycles(
-        group[:, None] + np.arange(i["taps"]),
-        finished + calc_write(arch),
-        finished + residual_read(arch) if i["residual"] else None,
+        group[:, None] + latency.calc_lead(arch, taps) + np.arange(taps),
+        drained + latency.calc_write(arch),
+        drained + latency.calc_residual(arch) if i["residual"] else None,
         start + i["groups"] * step,
+        start + latency.calc_finish(arch, i["groups"], taps),
     )
 
 

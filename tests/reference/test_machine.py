@@ -91,6 +91,11 @@ def calc_fields(draw, arch):
             f"{prefix}_pitch_row": 9 // lanes + 1 + number(0, 1),
             f"{prefix}_phase_rows": 32 + number(0, 2), f"{prefix}_plane_rows": 138,
         }  # fmt: skip
+    if arch.drain > 1:  # a drain step's pixels must lie in different banks
+        for prefix in ("dst", "res"):
+            pitch = divmod(fields["grid_width"], lanes)
+            names = (f"{prefix}_pitch_row", f"{prefix}_pitch_bank")
+            fields |= dict(zip(names, pitch, strict=True)) | {f"{prefix}_split": 0}
     others = [r for r in range(arch.regions) if r not in (src, dst)]
     fields["res_region"] = others[0] if others else dst
     if not others:  # in place
