@@ -1,0 +1,212 @@
+"""Where each map lies: region and first row, by the time from its first write to its last read.
+
+Regions are chosen by a beam search over maps in order of time. Which maps had better lie apart is a
+list of pairs with weights, about the cycles lost; rows are the lowest or highest that are free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from codesign.arch import Arch
+from codesign.compiler.layout import Storage
+from codesign.compiler.network import Network
+from codesign.compiler.tile import Pass
+from codesign.errors import CapacityError
+
+Key = tuple[str, int | None]
+"""A map and the sample it is of; None for the 1 by 1 maps, which hold the whole batch."""
+
+_BEAM = 48
+_NEVER = 1 << 40
+"""Weight of a pair that cannot share a region: one port cannot read two pixels in a cycle."""
+_FENCE = 60
+"""Cycles lost when a CALC must wait for the residual reads of the one before."""
+_LOADING = 200
+"""Cycles lost when CALC writes to the region that LOAD fills."""
+_SAVING = 20
+"""Cycles lost when CALC reads from the region that SAVE empties."""
+
+
+@dataclass(frozen=True)
+class Life:
+    """Steps (indices of passes) from the first write to the last access, both inclusive."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Place:
+    region: int
+    row: int
+
+
+@dataclass(frozen=True)
+class Lives:
+    """Lifetimes of all maps; ``loads`` tells before which pass an input is loaded."""
+
+    of: Mapping[Key, Life]
+    loads: Mapping[Key, int]
+
+
+def key(network: Network, tensor: str, sample: int | None) -> Key:
+    return tensor, None if network.is_vector(tensor) else sample
+
+
+def lives(network: Network, order: Sequence[Pass], prefetch: bool) -> Lives:
+    """Lifetimes. ``prefetch``: a sample's input is loaded as soon as the sample before has been
+    read, else just before its first reader."""
+    first: dict[Key, int] = {}
+    last: dict[Key, int] = {}
+    for step, at in enumerate(order):
+        target = key(network, at.layer.target, at.sample)
+        first.setdefault(target, step)
+        last[target] = step
+        for tensor in at.layer.reads:
+            last[key(network, tensor, at.sample)] = step
+            first.setdefault(key(network, tensor, at.sample), step)
+    loads = _loads(network, first, last, prefetch)
+    first.update(loads)
+    for output in network.outputs:
+        for sample in _samples(network, output.tensor):
+            name = output.tensor, sample  # being saved while the next pass runs
+            last[name] = len(order) if sample is None else last[name] + 1
+    return Lives({name: Life(at, last[name]) for name, at in first.items()}, loads)
+
+
+def _samples(network: Network, tensor: str) -> Sequence[int | None]:
+    return (None,) if network.is_vector(tensor) else range(network.batch)
+
+
+def _loads(
+    network: Network, first: Mapping[Key, int], last: dict[Key, int], prefetch: bool
+) -> dict[Key, int]:
+    loads: dict[Key, int] = {}
+    for tensor in network.inputs:
+        for sample in _samples(network, tensor):
+            name = tensor, sample
+            last.setdefault(name, 0)
+            if not sample:
+                loads[name] = 0
+            elif prefetch:
+                loads[name] = min(last[tensor, sample - 1] + 1, first.get(name, 0))
+            else:
+                loads[name] = first.get(name, 0)
+    return loads
+
+
+def apart(
+    network: Network, order: Sequence[Pass], lifetimes: Lives
+) -> Iterator[tuple[Key, Key, int]]:
+    """Pairs of maps that should lie in different regions, with their weights."""
+    for step, at in enumerate(order):
+        source = key(network, at.layer.source, at.sample)
+        target = key(network, at.layer.target, at.sample)
+        if at.layer.residual:
+            residual = key(network, at.layer.residual.tensor, at.sample)
+            yield source, residual, _NEVER
+            if step + 1 < len(order):
+                following = order[step + 1]
+                yield residual, key(network, following.layer.source, following.sample), _FENCE
+        for name, load in lifetimes.loads.items():
+            if load <= step <= max(load, lifetimes.of[name].first) or source == name:
+                yield name, target, _LOADING
+        for output in network.outputs:
+            done = key(network, output.tensor, at.sample)
+            if done == target and step + 1 < len(order):
+                following = order[step + 1]
+                yield done, key(network, following.layer.source, following.sample), _SAVING
+
+
+def allocate(
+    network: Network,
+    arch: Arch,
+    storages: Mapping[str, Storage],
+    lifetimes: Lives,
+    pairs: Sequence[tuple[Key, Key, int]],
+) -> dict[Key, Place]:
+    """Place every map.
+
+    Raises
+    ------
+    CapacityError
+        The maps that are alive at one time do not fit.
+    """
+    names = sorted(lifetimes.of, key=lambda name: (lifetimes.of[name].first, str(name)))
+    weights: dict[Key, dict[Key, int]] = {name: {} for name in names}
+    for one, other, weight in pairs:
+        if one != other:
+            weights[one][other] = max(weights[one].get(other, 0), weight)
+            weights[other][one] = weights[one][other]
+    beam: list[tuple[float, dict[Key, Place]]] = [(0.0, {})]
+    for name in names:
+        rows = storages[name[0]].rows
+        grown: list[tuple[float, dict[Key, Place]]] = []
+        for cost, places in beam:
+            for place in _candidates(arch, storages, lifetimes.of, places, name):
+                extra = sum(
+                    weight
+                    for other, weight in weights[name].items()
+                    if other in places and places[other].region == place.region
+                )
+                if extra < _NEVER:
+                    height = (place.row + rows) / arch.act_depth
+                    grown.append((cost + extra + height, {**places, name: place}))
+        if not grown:
+            raise CapacityError(_too_large(network, arch, storages, lifetimes.of, name))
+        beam = sorted(grown, key=lambda state: state[0])[:_BEAM]
+    return beam[0][1]
+
+
+def _candidates(
+    arch: Arch,
+    storages: Mapping[str, Storage],
+    life: Mapping[Key, Life],
+    places: Mapping[Key, Place],
+    name: Key,
+) -> Iterator[Place]:
+    """In each region the lowest and the highest free rows that hold the map."""
+    rows = storages[name[0]].rows
+    for region in range(arch.regions):
+        taken = sorted(
+            (place.row, place.row + storages[other[0]].rows)
+            for other, place in places.items()
+            if place.region == region and _overlap(life[other], life[name])
+        )
+        gaps, free = [], 0
+        for first, last in (*taken, (arch.act_depth, arch.act_depth)):
+            if first - free >= rows:
+                gaps.append((free, first - rows))
+            free = max(free, last)
+        if gaps:
+            low, high = gaps[0][0], gaps[-1][1]
+            yield Place(region, low)
+            if high != low:
+                yield Place(region, high)
+
+
+def _overlap(one: Life, other: Life) -> bool:
+    return one.first <= other.last and other.first <= one.last
+
+
+def _too_large(
+    network: Network,
+    arch: Arch,
+    storages: Mapping[str, Storage],
+    life: Mapping[Key, Life],
+    name: Key,
+) -> str:
+    alive = {
+        other: storages[other[0]].rows
+        for other in life
+        if other != name and life[other].first <= life[name].first <= life[other].last
+    }
+    shape, rows = network.shapes[name[0]], storages[name[0]].rows
+    others = ", ".join(f"{other[0]!r} {count}" for other, count in alive.items()) or "none"
+    return (
+        f"map {name[0]!r} of {shape} needs {rows} rows of {arch.pixels} pixels; {arch.regions} "
+        f"regions have {arch.act_depth} rows each, and maps alive at the same time need: {others}; "
+        "raise act_depth or make the maps smaller"
+    )

@@ -1,0 +1,107 @@
+"""How each map lies in activation memory: linear or phase-split, and how many pixels to a line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from codesign.arch import Arch
+from codesign.compiler.lower import copy_layer
+from codesign.compiler.network import Layer, Network
+from codesign.ir import Shape
+
+PHASES = 4
+"""Phase planes of a split map: pixel (y, x) lies in phase 2*(y&1) + (x&1)."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A map's place, but for its region and first row. Rows and planes as in docs/machine.md.
+
+    ``pitch`` and ``phase_rows`` are those of a phase plane where the map is split. The samples of a
+    1 by 1 map lie side by side: its width is the batch.
+    """
+
+    channels: int
+    height: int
+    width: int
+    pitch: int
+    split: bool
+    planes: int
+    phase_rows: int
+
+    @property
+    def lines(self) -> int:
+        """Lines of a plane, or of the first phase plane."""
+        return -(-self.height // 2) if self.split else self.height
+
+    @property
+    def columns(self) -> int:
+        """Columns of a plane, or of the first phase plane."""
+        return -(-self.width // 2) if self.split else self.width
+
+    @property
+    def plane_rows(self) -> int:
+        return self.phase_rows * (PHASES if self.split else 1)
+
+    @property
+    def rows(self) -> int:
+        return self.planes * self.plane_rows
+
+    def phase_extent(self, phase: int) -> tuple[int, int]:
+        """Lines and columns of a phase plane."""
+        return (self.height + 1 - (phase >> 1)) // 2, (self.width + 1 - (phase & 1)) // 2
+
+
+def separate_phases(network: Network, arch: Arch) -> Network:
+    """Give readers of stride 2 a split copy of maps that readers of stride 1 need linear."""
+    layers = list(network.layers)
+    shapes, copies = dict(network.shapes), set(network.split_copies)
+    for name in network.shapes:
+        strided = [layer for layer in layers if layer.source == name and layer.stride == 2]
+        if not strided or all(layer in strided for layer in layers if layer.source == name):
+            continue
+        copy = f"{name}:split"
+        zero_point = next((at.zero_point for at in layers if at.target == name), 0)
+        first = layers.index(strided[0])
+        layers = [replace(layer, source=copy) if layer in strided else layer for layer in layers]
+        layers.insert(first, copy_layer(arch, copy, name, copy, shapes[name][0], zero_point))
+        shapes[copy] = shapes[name]
+        copies.add(copy)
+    return replace(network, layers=tuple(layers), shapes=shapes, split_copies=frozenset(copies))
+
+
+def plan(network: Network, arch: Arch) -> dict[str, Storage]:
+    """The storage of every map: split where it is read at stride 2, its lines as short as all its
+    readers' grids allow."""
+    return {name: _storage(network, arch, name, shape) for name, shape in network.shapes.items()}
+
+
+def _storage(network: Network, arch: Arch, name: str, shape: Shape) -> Storage:
+    channels, height, width = shape
+    planes = -(-channels // arch.in_channels)
+    if network.is_vector(name):
+        rows = -(-network.batch // arch.pixels)
+        return Storage(channels, 1, network.batch, network.batch, False, planes, rows)
+    readers = [layer for layer in network.layers if layer.source == name]
+    split = any(layer.stride == 2 for layer in readers)
+    bare = Storage(channels, height, width, 0, split, planes, 0)
+    pitch = bare.columns
+    if bare.lines > 1:  # the readers' grids step from line to line of the source
+        pitch = max([pitch, *(grid_columns(network, arch, layer) for layer in readers)])
+    rows = -(-bare.lines * pitch // arch.pixels)
+    return replace(bare, pitch=pitch, phase_rows=rows)
+
+
+def grid_columns(network: Network, arch: Arch, layer: Layer) -> int:
+    """Columns that a layer's grid has at least: those of its output, and D."""
+    columns = network.batch if network.together(layer) else network.shapes[layer.target][2]
+    return max(columns, arch.drain)
+
+
+def grid_width(network: Network, arch: Arch, storages: Mapping[str, Storage], layer: Layer) -> int:
+    """Columns of a layer's grid: the source's pitch; a single line may be as long as it likes."""
+    source = storages[layer.source]
+    if source.lines == 1 or network.is_vector(layer.source):
+        return grid_columns(network, arch, layer)
+    return source.pitch

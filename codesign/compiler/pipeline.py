@@ -1,0 +1,123 @@
+"""From a graph to a program: the compiler's passes in their order."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from importlib import metadata
+
+import numpy as np
+
+from codesign import ir
+from codesign.arch import Arch
+from codesign.artifact import Program
+from codesign.compiler import emit
+from codesign.compiler.allocate import Key, Lives, Place, allocate, apart, lives
+from codesign.compiler.layout import Storage, plan, separate_phases
+from codesign.compiler.lower import lower
+from codesign.compiler.network import Network
+from codesign.compiler.order import order
+from codesign.compiler.resident import pack_resident
+from codesign.compiler.schedule import Plan, buffers, schedule
+from codesign.compiler.tile import Pass, passes
+from codesign.compiler.verify import verify_network, verify_plan
+from codesign.errors import CapacityError
+from codesign.isa import Base
+from codesign.reference.machine import Machine
+
+
+def compile(  # the name of what it does, as in `codesign compile`
+    graph: ir.Graph, arch: Arch, *, seed: int = 0, keep_tensors: bool = False
+) -> Program:
+    """Compile a quantised graph whose maps and weights fit on the chip.
+
+    Parameters
+    ----------
+    seed:
+        The seed that the network came from; the program records it.
+    keep_tensors:
+        Also save the map that each layer writes to the SCRATCH buffer, described in
+        ``Program.tensors``, to find where two executions part. Costs cycles.
+
+    Raises
+    ------
+    GraphError
+        The graph breaks a rule of ``codesign.ir``.
+    UnsupportedOpError
+        An operation that the machine cannot execute; the message names what is accepted.
+    CapacityError
+        Something does not fit: a memory, a field of an instruction, an accumulator.
+    """
+    ir.verify(graph)
+    network = lower(graph, arch)
+    verify_network(network)
+    network = separate_phases(network, arch)
+    verify_network(network)
+    storages = plan(network, arch)
+    resident = pack_resident(network, arch, storages)
+    sequence = passes(network)
+    lifetimes, places = _place(network, arch, storages, sequence)
+    decided = Plan(network, arch, storages, sequence, lifetimes, places, resident)
+    verify_plan(decided)
+    layouts = buffers(decided, graph, keep_tensors)
+    steps = schedule(decided, layouts)
+    image = emit.image(arch, resident, order(arch, resident, steps))
+    program = Program(
+        name=graph.name,
+        arch=arch,
+        graph=graph,
+        image=image.data,
+        setup=image.setup,
+        infer=image.infer,
+        inputs=layouts.inputs,
+        outputs=layouts.outputs,
+        input_bytes=layouts.sizes[Base.INPUT],
+        output_bytes=layouts.sizes[Base.OUTPUT],
+        scratch_bytes=layouts.sizes[Base.SCRATCH],
+        layers=emit.spans(steps, sequence, graph.batch),
+        tensors=layouts.tensors,
+        predicted_cycles=0,
+        seed=seed,
+        versions=_versions(),
+    )
+    return dataclasses.replace(program, predicted_cycles=predict(program))
+
+
+def _place(
+    network: Network, arch: Arch, storages: dict[str, Storage], sequence: tuple[Pass, ...]
+) -> tuple[Lives, dict[Key, Place]]:
+    """Load a batch's inputs ahead where memory allows."""
+    for prefetch in (True, False):
+        lifetimes = lives(network, sequence, prefetch)
+        pairs = list(apart(network, sequence, lifetimes))
+        try:
+            return lifetimes, allocate(network, arch, storages, lifetimes, pairs)
+        except CapacityError:
+            if not prefetch:
+                raise
+    raise AssertionError("the loop returns or raises")
+
+
+def predict(program: Program) -> int:
+    """Cycles of one inference on the machine reference and its default DRAM, doorbell to done.
+
+    The reference also checks the program: no address out of range, no result left to chance.
+    """
+    sizes = {
+        Base.INPUT: program.input_bytes,
+        Base.OUTPUT: program.output_bytes,
+        Base.SCRATCH: program.scratch_bytes,
+    }
+    memory = {base: np.zeros(size, np.uint8) for base, size in sizes.items()}
+    memory[Base.PROGRAM] = np.frombuffer(program.image, np.uint8)
+    machine = Machine(program.arch, memory)
+    machine.run(program.setup.offset, program.setup.count)
+    return machine.run(program.infer.offset, program.infer.count).cycles
+
+
+def _versions() -> dict[str, str]:
+    try:
+        own = metadata.version("codesign")
+    except metadata.PackageNotFoundError:
+        own = "not installed"
+    return {"codesign": own, "numpy": np.__version__, "python": platform.python_version()}

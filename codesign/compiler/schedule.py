@@ -1,0 +1,274 @@
+"""The order of instructions, and what each does: LOADs, CALCs and SAVEs with all their addresses.
+
+The order is one in which the instructions could run one by one; ``order`` then adds the tokens and
+fences with which they run at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from codesign import ir
+from codesign.arch import Arch
+from codesign.artifact import MapLayout
+from codesign.compiler.allocate import Key, Lives, Place, key
+from codesign.compiler.layout import Storage, grid_width
+from codesign.compiler.network import PLAIN, Block, Layer, Network
+from codesign.compiler.resident import Resident
+from codesign.compiler.tile import Pass, Tile, groups, tiles, whole
+from codesign.compiler.transfers import Buffer, Transfers
+from codesign.isa import Base, Opcode, Target
+
+_SMALL_SAVE = 64
+"""Beats below which a map is saved in one go: every SAVE waits for its own write response."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """An instruction without tokens and fence; ``at`` is the index of the pass it computes or
+    saves, None for a LOAD."""
+
+    opcode: Opcode
+    values: Mapping[str, int]
+    at: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything decided before the schedule."""
+
+    network: Network
+    arch: Arch
+    storages: Mapping[str, Storage]
+    passes: tuple[Pass, ...]
+    lives: Lives
+    places: Mapping[Key, Place]
+    resident: Resident
+
+    def place(self, tensor: str, sample: int | None) -> Place:
+        return self.places[key(self.network, tensor, sample)]
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """Sizes of the DRAM buffers, and the layouts of the maps in them."""
+
+    sizes: Mapping[Base, int]
+    inputs: tuple[MapLayout, ...]
+    outputs: tuple[MapLayout, ...]
+    tensors: Mapping[str, MapLayout]
+
+
+def buffers(plan: Plan, graph: ir.Graph, keep_tensors: bool) -> Buffers:
+    """Lay out inputs and outputs, and for ``keep_tensors`` every map that a layer writes."""
+    network, storages = plan.network, plan.storages
+    of = {base: Buffer(plan.arch, base) for base in (Base.INPUT, Base.OUTPUT, Base.SCRATCH)}
+    inputs = [
+        of[Base.INPUT].add(
+            network, storages[name], graph.tensors[name], graph.tensors[name].shape,
+            network.folds.get(name, PLAIN),
+        )
+        for name in network.inputs
+    ]  # fmt: skip
+    outputs = [
+        of[Base.OUTPUT].add(
+            network, storages[at.tensor], graph.tensors[at.name], network.shapes[at.tensor],
+            saved=True,
+        )
+        for at in network.outputs
+    ]  # fmt: skip
+    tensors = {
+        layer.target: of[Base.SCRATCH].add(
+            network, storages[layer.target], graph.tensors[layer.target],
+            network.shapes[layer.target], saved=True,
+        )
+        for layer in network.layers
+        if keep_tensors and layer.target not in network.split_copies
+    }  # fmt: skip
+    sizes = {base: buffer.size for base, buffer in of.items()}
+    return Buffers(sizes, tuple(inputs), tuple(outputs), tensors)
+
+
+def schedule(plan: Plan, layouts: Buffers) -> tuple[Step, ...]:
+    """All steps of part ``infer`` but BEGIN and END."""
+    return tuple(_Schedule(plan, layouts).steps())
+
+
+@dataclass
+class _Schedule:
+    plan: Plan
+    layouts: Buffers
+    loaded: dict[Key, int] = field(default_factory=dict)
+    """Source lines of each input that have been asked for."""
+
+    def steps(self) -> Iterator[Step]:
+        plan = self.plan
+        if not plan.passes:
+            yield from self._begin_loads(0, None)
+        for index, at in enumerate(plan.passes):
+            cuts = self._tiles(index, at)
+            yield from self._begin_loads(index, cuts)
+            for number, tile in enumerate(cuts):
+                if len(cuts) > 1:
+                    ahead = cuts[1:2] if number == 0 else cuts[number + 1 : number + 2]
+                    yield from self._load_tiles(at, (*cuts[number : number + 1], *ahead))
+                for block_number, block in enumerate(at.layer.blocks):
+                    yield Step(Opcode.CALC, self._calc(at, tile, block_number, block), index)
+                    if len(cuts) == 1:
+                        yield from self._save_block(index, block)
+            yield from self._save_pass(index, whole_layer=len(cuts) > 1)
+        if not plan.passes or plan.network.outputs:
+            yield from self._save_inputs()
+
+    # --- LOAD --------------------------------------------------------------------------------
+    def _tiles(self, index: int, at: Pass) -> tuple[Tile, ...]:
+        """Row tiles where the source is loaded just before, else the whole layer."""
+        plan = self.plan
+        network, layer = plan.network, at.layer
+        name = key(network, layer.source, at.sample)
+        single = (whole(network, plan.storages, layer),)
+        if plan.lives.loads.get(name) != index or network.is_vector(layer.source):
+            return single
+        return tiles(network, plan.arch, plan.storages, layer)
+
+    def _begin_loads(self, index: int, cuts: tuple[Tile, ...] | None) -> Iterator[Step]:
+        """Loads that are due before a pass; the tiled one is left to its tiles."""
+        plan = self.plan
+        tiled = None
+        if cuts is not None and len(cuts) > 1:
+            at = plan.passes[index]
+            tiled = key(plan.network, at.layer.source, at.sample)
+            yield from self._load_tiles(at, cuts[:1])
+        for name, load in plan.lives.loads.items():
+            if load == index and name != tiled:
+                yield from self._load(name, plan.storages[name[0]].lines)
+
+    def _load_tiles(self, at: Pass, cuts: tuple[Tile, ...]) -> Iterator[Step]:
+        name = key(self.plan.network, at.layer.source, at.sample)
+        for tile in cuts:
+            yield from self._load(name, tile.source_last)
+
+    def _load(self, name: Key, last: int) -> Iterator[Step]:
+        first = self.loaded.get(name, 0)
+        if last > first:
+            self.loaded[name] = last
+            number = self.plan.network.inputs.index(name[0])
+            transfers = self._transfers(name, Base.INPUT, self.layouts.inputs[number])
+            rows = transfers.load(first, last)
+            values = {"target": int(Target.ACT), **rows.values(self.plan.arch)}
+            yield Step(Opcode.LOAD, values)
+
+    def _transfers(self, name: Key, base: Base, layout: MapLayout) -> Transfers:
+        plan = self.plan
+        storage, place = plan.storages[name[0]], plan.places[name]
+        return Transfers(plan.arch, storage, place, base, layout, name[1])
+
+    # --- CALC --------------------------------------------------------------------------------
+    def _calc(self, at: Pass, tile: Tile, number: int, block: Block) -> dict[str, int]:
+        plan, layer = self.plan, at.layer
+        network, lanes = plan.network, plan.arch.pixels
+        source = plan.storages[layer.source]
+        together = network.together(layer)
+        pitch = grid_width(network, plan.arch, plan.storages, layer)
+        columns = network.batch if together else network.shapes[layer.target][2]
+        origin = plan.place(layer.source, at.sample)
+        first = origin.row + block.source_plane * source.plane_rows
+        first = first * lanes + tile.first * pitch
+        in_width = source.columns
+        if network.is_vector(layer.source) and not together:
+            first += at.sample or 0
+            in_width = 1
+        row, bank = divmod(first, lanes)
+        where = plan.resident.addresses[layer.name, number]
+        lines = tile.last - tile.first
+        values = {
+            "mode": int(layer.mode), "groups": groups(plan.arch, lines, columns, pitch),
+            "taps": len(block.taps), "tap_base": where.tap, "wgt_base": where.wgt,
+            "src_region": origin.region, "src_bank": bank,
+            "src_row": row, "grid_width": pitch, "in_height": source.lines, "in_width": in_width,
+            "y_start": tile.first, "pad": layer.pad, "out_height": tile.last,
+            "out_width": columns, "planes": block.planes, "param_base": where.param,
+            "zero_point": layer.zero_point, "low": layer.low, "high": layer.high,
+            "table": int(layer.table is not None), "table_id": where.table,
+            **self._map("dst", layer.target, at.sample, tile.first, block),
+        }  # fmt: skip
+        return values | self._residual(layer, at.sample, tile.first, block)
+
+    def _residual(
+        self, layer: Layer, sample: int | None, line: int, block: Block
+    ) -> dict[str, int]:
+        residual = layer.residual
+        if residual is None:
+            return {}
+        return {
+            "residual": 1,
+            "res_zero_point": residual.res_zero_point,
+            "out_zero_point": residual.out_zero_point,
+            "acc_multiplier": residual.acc_multiplier,
+            "res_multiplier": residual.res_multiplier,
+            "add_shift": residual.add_shift,
+            **self._map("res", residual.tensor, sample, line, block),
+        }
+
+    def _map(
+        self, prefix: str, tensor: str, sample: int | None, line: int, block: Block
+    ) -> dict[str, int]:
+        """Destination or residual fields: the block's planes of a map from a line on."""
+        plan, lanes = self.plan, self.plan.arch.pixels
+        storage, place = plan.storages[tensor], plan.place(tensor, sample)
+        lines = line // 2 if storage.split else line
+        first = (place.row + block.plane * storage.plane_rows) * lanes + lines * storage.pitch
+        if plan.network.is_vector(tensor):
+            first += sample or 0
+        row, bank = divmod(first, lanes)
+        pitch_row, pitch_bank = divmod(storage.pitch, lanes)
+        return {
+            f"{prefix}_region": place.region, f"{prefix}_bank": bank, f"{prefix}_row": row,
+            f"{prefix}_pitch_bank": pitch_bank, f"{prefix}_pitch_row": pitch_row,
+            f"{prefix}_split": int(storage.split), f"{prefix}_phase_rows": storage.phase_rows,
+            f"{prefix}_plane_rows": storage.plane_rows,
+        }  # fmt: skip
+
+    # --- SAVE --------------------------------------------------------------------------------
+    def _saved(self, index: int) -> Iterator[tuple[Transfers, bool]]:
+        """What a pass's result is saved to, with whether that is worth a SAVE for each block."""
+        plan = self.plan
+        at = plan.passes[index]
+        tensor = at.layer.target
+        name = key(plan.network, tensor, at.sample)
+        if name[1] is None and at.sample not in (None, plan.network.batch - 1):
+            return  # a later sample completes this map
+        storage = plan.storages[tensor]
+        beats = storage.phase_rows * plan.arch.pixels * plan.arch.act_word_bytes
+        by_block = name[1] == at.sample and beats >= _SMALL_SAVE * plan.arch.beat_bytes
+        for output, layout in zip(plan.network.outputs, self.layouts.outputs, strict=True):
+            if output.tensor == tensor:
+                yield self._transfers(name, Base.OUTPUT, layout), by_block
+        if tensor in self.layouts.tensors:
+            layout = self.layouts.tensors[tensor]
+            yield self._transfers(name, Base.SCRATCH, layout), False
+
+    def _save_block(self, index: int, block: Block) -> Iterator[Step]:
+        for transfers, by_block in self._saved(index):
+            if by_block:
+                yield from self._save(transfers, block.plane, block.planes, index)
+
+    def _save_pass(self, index: int, whole_layer: bool) -> Iterator[Step]:
+        for transfers, by_block in self._saved(index):
+            if whole_layer or not by_block:
+                yield from self._save(transfers, 0, transfers.storage.planes, index)
+
+    def _save_inputs(self) -> Iterator[Step]:
+        """Network outputs that are inputs as they are."""
+        for output, layout in zip(self.plan.network.outputs, self.layouts.outputs, strict=True):
+            for name in self.plan.lives.loads:
+                if name[0] == output.tensor:
+                    transfers = self._transfers(name, Base.OUTPUT, layout)
+                    yield from self._save(transfers, 0, transfers.storage.planes, None)
+
+    def _save(
+        self, transfers: Transfers, plane: int, planes: int, index: int | None
+    ) -> Iterator[Step]:
+        for rows in transfers.save(plane, planes):
+            yield Step(Opcode.SAVE, rows.values(self.plan.arch), index)

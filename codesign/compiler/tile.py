@@ -1,0 +1,133 @@
+"""Cutting work into passes: samples of a batch one after another, a first layer into row tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import gcd
+
+from codesign.arch import Arch
+from codesign.compiler.layout import PHASES, Storage, grid_width
+from codesign.compiler.network import Layer, Network
+from codesign.cost.cycles import calc_slots, load_cycles
+
+DRAM_ALIGNMENT = 16
+"""Offsets and strides of a transfer are multiples of it (``isa``)."""
+_MOST_TILES = 6
+_GROWTH = (1.0, 1.5, 2.0, 3.0)
+"""Ratios of successive tiles that are tried: while one is computed, the next is loaded."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A layer for one sample, or for the whole batch where ``sample`` is None."""
+
+    layer: Layer
+    sample: int | None
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Output lines [first, last) of a layer; they need source lines (of a phase plane where it is
+    split) up to ``source_last``, exclusive."""
+
+    first: int
+    last: int
+    source_last: int
+
+
+def passes(network: Network) -> tuple[Pass, ...]:
+    """The order of execution. Layers on maps run sample by sample, so that only one sample's maps
+    are in memory; layers on 1 by 1 maps take the batch at once."""
+    order: list[Pass] = []
+    stretch: list[Layer] = []
+
+    def unroll() -> None:
+        order.extend(Pass(at, sample) for sample in range(network.batch) for at in stretch)
+        stretch.clear()
+
+    for layer in network.layers:
+        if network.together(layer):
+            unroll()
+            order.append(Pass(layer, None))
+        else:
+            stretch.append(layer)
+    unroll()
+    return tuple(order)
+
+
+def whole(network: Network, storages: Mapping[str, Storage], layer: Layer) -> Tile:
+    """All lines of a layer."""
+    height = 1 if network.together(layer) else network.shapes[layer.target][1]
+    return Tile(0, height, storages[layer.source].lines)
+
+
+def groups(arch: Arch, lines: int, columns: int, pitch: int) -> int:
+    """Groups of P grid pixels that hold ``lines`` of ``columns`` outputs."""
+    return -(-((lines - 1) * pitch + columns) // arch.pixels)
+
+
+def tiles(
+    network: Network, arch: Arch, storages: Mapping[str, Storage], layer: Layer
+) -> tuple[Tile, ...]:
+    """Row tiles of a layer whose source is being loaded: those with which it is done first.
+
+    The machine loads a tile while it computes the one before.
+    """
+    source = storages[layer.source]
+    height = whole(network, storages, layer).last
+    pitch = grid_width(network, arch, storages, layer)
+    columns = network.shapes[layer.target][2]
+    step = arch.pixels // gcd(arch.pixels, pitch)  # lines that fill whole groups
+    if 2 * step > height:
+        step = 1
+
+    def cut(ends: Sequence[int]) -> tuple[Tile, ...]:
+        starts = (0, *ends[:-1])
+        return tuple(
+            Tile(
+                first, last, source.lines if last == height else _needed(arch, source, layer, last)
+            )
+            for first, last in zip(starts, ends, strict=True)
+        )
+
+    def finish(plan: tuple[Tile, ...]) -> int:
+        loaded = done = lines = 0
+        for tile in plan:
+            pixels = max(0, tile.source_last - lines) * source.pitch
+            rows = source.planes * (PHASES if source.split else 1)
+            loaded += load_cycles(arch, rows, pixels) if pixels else 0
+            lines = max(lines, tile.source_last)
+            count = groups(arch, tile.last - tile.first, columns, pitch)
+            slots = sum(calc_slots(arch, count, len(block.taps)) for block in layer.blocks)
+            done = max(done, loaded) + slots
+        return done
+
+    plans = {cut(ends) for ends in _cuts(height, step)}
+    return min(plans, key=lambda plan: (finish(plan), len(plan)))
+
+
+def _cuts(height: int, step: int) -> list[tuple[int, ...]]:
+    """Ends of tiles to try: geometric series, rounded up to multiples of ``step``."""
+    found: list[tuple[int, ...]] = [(height,)]
+    for count in range(2, _MOST_TILES + 1):
+        for growth in _GROWTH:
+            weights = [growth**i for i in range(count)]
+            ends: list[int] = []
+            reach = 0.0
+            for weight in weights[:-1]:
+                reach += weight * height / sum(weights)
+                end = max(1, round(reach / step)) * step
+                if end < height and (not ends or end > ends[-1]):
+                    ends.append(end)
+            found.append((*ends, height))
+    return found
+
+
+def _needed(arch: Arch, source: Storage, layer: Layer, last: int) -> int:
+    """Source lines that output lines up to ``last`` need, cut where a LOAD can start."""
+    below = max(tap.oy // layer.stride for block in layer.blocks for tap in block.taps)
+    line_bytes = source.pitch * arch.act_word_bytes
+    unit = DRAM_ALIGNMENT // gcd(DRAM_ALIGNMENT, line_bytes)
+    lines = max(1, last + below)
+    return min(source.lines, -(-lines // unit) * unit)

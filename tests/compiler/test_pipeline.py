@@ -1,0 +1,203 @@
+"""Whole programs: the machine reference computes what the graph reference says, bit for bit."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from codesign import ir, isa
+from codesign.arch import preset
+from codesign.artifact import Program
+from codesign.compiler import compile
+from codesign.errors import CapacityError, UnsupportedOpError
+from tests.compiler.builder import Builder
+from tests.compiler.execution import check
+from tests.compiler.networks import ARCHS, TINY, random_layer, random_network, resnet8
+
+SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
+
+
+def compile_and_check(graph, arch, number, **options):
+    return check(compile(graph, arch, **options), np.random.default_rng(number), runs=2)
+
+
+@seed(20)
+@settings(max_examples=60, **SETTINGS)
+@given(number=st.integers(0, 1 << 30), arch=st.sampled_from(ARCHS), keep=st.booleans())
+def test_random_layers(number, arch, keep):
+    compile_and_check(random_layer(number), arch, number, keep_tensors=keep)
+
+
+@seed(21)
+@settings(max_examples=25, **SETTINGS)
+@given(number=st.integers(0, 1 << 30), arch=st.sampled_from(ARCHS), keep=st.booleans())
+def test_random_networks(number, arch, keep):
+    compile_and_check(random_network(number), arch, number, keep_tensors=keep)
+
+
+@pytest.mark.slow
+@seed(22)
+@settings(max_examples=1500, **SETTINGS)
+@given(number=st.integers(0, 1 << 30), arch=st.sampled_from(ARCHS), keep=st.booleans())
+def test_many_random_layers(number, arch, keep):
+    compile_and_check(random_layer(number), arch, number, keep_tensors=keep)
+
+
+@pytest.mark.slow
+@seed(23)
+@settings(max_examples=500, **SETTINGS)
+@given(number=st.integers(0, 1 << 30), arch=st.sampled_from(ARCHS), keep=st.booleans())
+def test_many_random_networks(number, arch, keep):
+    compile_and_check(random_network(number), arch, number, keep_tensors=keep)
+
+
+def test_resnet8_takes_less_than_37000_cycles():
+    program = compile(resnet8(np.random.default_rng(0)), preset("pynq_z2"))
+    run = check(program, np.random.default_rng(1))
+    assert run.cycles <= 37_000
+    assert sum(span.macs for span in program.layers) == 12_501_632
+    assert len(program.inputs[0].fold) == 2
+
+
+def test_saved_program_runs_alike(tmp_path):
+    program = compile(random_network(5), TINY, seed=5)
+    program.save(tmp_path / "p")
+    check(Program.load(tmp_path / "p"), np.random.default_rng(0))
+
+
+def test_zero_weight_blocks_cost_nothing():
+    def cycles(density):
+        rng = np.random.default_rng(4)
+        b = Builder(rng)
+        graph = b.graph(b.conv(b.input((32, 8, 8)), 16, density=density))
+        return compile_and_check(graph, TINY, 4).counters["CALC_ACTIVE"]
+
+    assert cycles(0.25) < 0.4 * cycles(1.0)
+
+
+def test_all_weights_zero():
+    rng = np.random.default_rng(4)
+    b = Builder(rng)
+    compile_and_check(b.graph(b.conv(b.input((9, 4, 4)), 9, density=0.0)), TINY, 4)
+
+
+def test_spans_cover_the_instructions_of_each_layer():
+    program = compile(random_network(12), TINY)
+    for span in program.layers:
+        assert 1 <= span.first < span.last <= program.infer.count - 1
+    inside = [i for span in program.layers for i in range(span.first, span.last)]
+    assert len(inside) == len(set(inside))
+    for index in range(1, program.infer.count - 1):
+        first = program.infer.offset + index * isa.INSTRUCTION_BYTES
+        instruction = isa.decode(program.image[first : first + isa.INSTRUCTION_BYTES])
+        assert index in inside or instruction.opcode is isa.Opcode.LOAD
+
+
+def test_batched_layers_report_the_whole_work():
+    rng = np.random.default_rng(6)
+    b = Builder(rng, batch=3)
+    y = b.linear(b.global_pool(b.conv(b.input((3, 6, 6)), 8)), 4)
+    graph = b.graph(y)
+    program = compile(graph, TINY)
+    for op in graph.ops:
+        work = sum(span.macs for span in program.layers if span.name == op.name)
+        assert work == 3 * ir.macs(graph, op)
+
+
+def test_identity_residual_of_the_layers_own_source():
+    rng = np.random.default_rng(7)
+    b = Builder(rng)
+    x = b.input((5, 6, 6))
+    compile_and_check(b.graph(b.add(b.conv(x, 5, clamp=(-128, 127)), x), b.add(x, x)), TINY, 7)
+
+
+def test_map_read_at_both_strides_gets_a_split_copy():
+    rng = np.random.default_rng(8)
+    b = Builder(rng)
+    x = b.conv(b.input((3, 7, 9)), 6)
+    y = b.conv(x, 5, stride=(2, 2))
+    program = compile(b.graph(y, b.conv(x, 5)), TINY)
+    assert any(span.op == "Copy" for span in program.layers)
+    check(program, rng, runs=2)
+
+
+def test_input_that_is_an_output():
+    rng = np.random.default_rng(9)
+    b = Builder(rng, batch=2)
+    x = b.input((5, 3, 3))
+    compile_and_check(b.graph(x, b.flatten(x), b.table(x)), TINY, 9)
+    b = Builder(rng)
+    compile_and_check(b.graph(b.input((3, 2, 2))), TINY, 9)
+
+
+def test_flattened_branches_meet():
+    rng = np.random.default_rng(10)
+    b = Builder(rng, batch=2)
+    x = b.conv(b.input((3, 4, 4)), 5)
+    y = b.add(b.table(b.flatten(x)), b.flatten(b.conv(x, 5)))
+    compile_and_check(b.graph(b.linear(b.table(y), 7)), TINY, 10)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda b, x: b.conv(x, 4, stride=(3, 3)), r"Conv2d 'conv_t1': stride \(3, 3\) .* 1 or 2"),
+        (lambda b, x: b.conv(x, 4, stride=(1, 2)), r"stride \(1, 2\) is not supported; equal"),
+        (
+            lambda b, x: b.conv(x, 4, (2, 1), padding=(130, 0, 0, 0)),
+            "reaches -130 pixels; a tap reaches -128 to 127",
+        ),
+        (lambda b, x: b.global_pool(b.flatten(x)), "pools a flattened map"),
+        (lambda b, x: b.conv(b.flatten(x), 4, padding=(2,) * 4), "a linear layer is accepted"),
+        (lambda b, x: b.add(b.flatten(x), b.input((288, 1, 1))), "add before flattening"),
+    ],
+)
+def test_unsupported_operations_are_refused(build, message):
+    b = Builder(np.random.default_rng(0))
+    x = b.input((2, 12, 12))
+    with pytest.raises(UnsupportedOpError, match=message):
+        compile(b.graph(build(b, x)), TINY)
+
+
+def test_message_tells_where_the_operation_stands():
+    b = Builder(np.random.default_rng(0))
+    y = b.conv(b.input((2, 12, 12)), 4, stride=(3, 3))
+    graph = b.graph(y)
+    graph = ir.Graph(
+        "net", 1, graph.tensors, graph.ops, graph.inputs, graph.outputs, {"conv_t1": "Net.stem.0"}
+    )
+    with pytest.raises(UnsupportedOpError, match=r"'conv_t1' at Net\.stem\.0"):
+        compile(graph, TINY)
+
+
+@pytest.mark.parametrize(
+    ("arch", "message"),
+    [
+        (TINY.replace(act_depth=16), r"map 't0' of \(8, 12, 12\) needs 96 rows"),
+        (TINY.replace(wgt_depth=16), "needs 72 WGT words, the architecture has 16"),
+        (TINY.replace(param_depth=2), "needs 4 PARAM words, the architecture has 2"),
+        (TINY.replace(tap_depth=16), "needs 18 TAP words"),
+        (TINY.replace(acc_bits=24, in_channels=64, out_channels=64), None),
+    ],
+)
+def test_what_does_not_fit_is_refused(arch, message):
+    b = Builder(np.random.default_rng(0))
+    graph = b.graph(b.conv(b.input((8, 12, 12)), 16))
+    if message is None:
+        compile_and_check(graph, arch, 0)
+    else:
+        with pytest.raises(CapacityError, match=message):
+            compile(graph, arch)
+
+
+def test_sums_beyond_the_accumulator_are_refused():
+    b = Builder(np.random.default_rng(0))
+    graph = b.graph(b.linear(b.input((2048, 1, 1)), 4))
+    with pytest.raises(CapacityError, match="accumulators of 24 bits; choose acc_bits=26"):
+        compile(graph, TINY.replace(acc_bits=24))
+
+
+def test_too_many_taps_are_refused():
+    b = Builder(np.random.default_rng(0))
+    with pytest.raises(CapacityError, match=r"needs 4096 taps .* at most 4095"):
+        compile(b.graph(b.global_pool(b.input((4, 64, 64)))), TINY)
