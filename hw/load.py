@@ -1,0 +1,246 @@
+"""LOAD: from DRAM into the on-chip memories."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.wiring import Component, In, Out, connect, flipped
+
+from codesign.arch import Arch
+from codesign.isa import ErrorCode, Opcode, Target
+from hw.axi import BURST_BEATS, Burst
+from hw.interfaces import INDEX_BITS, ActWrite, MemoryWrite, UnitControl, instructions
+from hw.issue import Issue, Job
+from hw.transfer import Buffers, BurstWalk, PlaceWalk, Word, beats_bits, memory_shape
+
+FIFO_BEATS = 512
+"""One RAMB36 of 72 bits: the longest latency that reads can hide is this minus one burst."""
+_JOBS = 4
+
+
+class Load(Component):
+    """Two halves that run apart: one requests bursts, up to ``_JOBS`` instructions ahead; one
+    writes what came.
+
+    A burst is requested only when the FIFO has room for all of it, so that read data is never
+    refused. One word per cycle is written where a word is no wider than a beat, else one beat per
+    cycle is taken. ``wait_token`` counts only while nothing is in execution: busy, waiting and idle
+    exclude each other.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self._arch = arch
+        super().__init__({
+            "instructions": In(instructions()),
+            "control": Out(UnitControl()),
+            "buffers": In(Buffers()),
+            "burst": Out(stream.Signature(Burst())),
+            "beat_valid": In(1),
+            "beat": In(arch.dma_bits),
+            "error": In(1),
+            "act": Out(ActWrite(arch)),
+            "memory": Out(MemoryWrite(arch)),
+            "busy": Out(1),
+            "wait_token": Out(1),
+            "wait_dram": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        arch, control = self._arch, self.control
+        m.submodules.issue = issue = Issue(arch, Opcode.LOAD)
+        m.submodules.bursts = bursts = BurstWalk(arch, beats_bits(arch))
+        m.submodules.jobs = jobs = SyncFIFO(width=Job().size, depth=_JOBS)
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=arch.dma_bits + 1, depth=FIFO_BEATS)
+        m.submodules.writer = writer = _Writer(arch)
+        halt, walked = Signal(), Signal.like(issue.index)
+        begin = Signal()
+        connect(m, flipped(self.instructions), issue.instructions)
+        connect(m, bursts.o, flipped(self.burst))
+        connect(m, writer.act, flipped(self.act))
+        connect(m, writer.memory, flipped(self.memory))
+        m.d.comb += [
+            issue.buffers.eq(self.buffers),
+            issue.now.eq(control.now),
+            issue.stop.eq(control.stop | halt),
+            issue.available.eq(control.available),
+            issue.ready.eq(bursts.i.ready & jobs.w_rdy),
+            control.take.eq(issue.take),
+            begin.eq(issue.valid & issue.ready),
+            bursts.i.valid.eq(issue.valid & jobs.w_rdy),
+            bursts.i.payload.eq(issue.span),
+            bursts.stop.eq(control.stop | halt),
+            jobs.w_en.eq(begin),
+            jobs.w_data.eq(issue.job),
+            writer.job.valid.eq(jobs.r_rdy),
+            writer.job.payload.eq(jobs.r_data),
+            jobs.r_en.eq(writer.job.ready),
+            fifo.w_en.eq(self.beat_valid),
+            fifo.w_data.eq(_with_error(self.beat, self.error)),
+            writer.beat_valid.eq(fifo.r_rdy),
+            writer.beat.eq(fifo.r_data[: arch.dma_bits]),
+            writer.error.eq(fifo.r_data[-1]),
+            fifo.r_en.eq(writer.beat_ready),
+            control.retired.eq(writer.retired),
+            control.retired_index.eq(writer.retired_index),
+            control.retired_start.eq(writer.retired_start),
+            control.give.eq(writer.give),
+        ]
+        with m.If(begin):
+            m.d.sync += walked.eq(issue.index)
+        self._credit(m, bursts, fifo)
+        self._faults(m, issue, bursts, writer, walked, halt)
+        self._levels(m, issue, bursts, jobs, writer)
+        return m
+
+    def _credit(self, m: Module, bursts: BurstWalk, fifo: SyncFIFOBuffered) -> None:
+        room = Signal(range(FIFO_BEATS + 1), init=FIFO_BEATS)
+        popped = fifo.r_en & fifo.r_rdy
+        requested = bursts.o.valid & bursts.o.ready
+        taken = Mux(requested, bursts.o.payload.length + 1, 0)
+        m.d.sync += [room.eq(room + popped - taken), bursts.room.eq(room >= BURST_BEATS)]
+
+    def _faults(self, m: Module, issue: Issue, bursts: BurstWalk, writer, walked, halt) -> None:
+        control = self.control
+        m.d.sync += control.fault.eq(0)
+        for fault, code, index in (
+            (issue.fault, ErrorCode.MALFORMED, issue.index),
+            (bursts.fault, ErrorCode.ADDRESS_RANGE, walked),
+            (writer.fault, writer.fault_code, writer.index),
+        ):
+            with m.If(fault & ~halt):
+                m.d.sync += [
+                    control.fault.eq(1),
+                    control.fault_code.eq(code),
+                    control.fault_index.eq(index),
+                    halt.eq(1),
+                ]
+
+    def _levels(self, m: Module, issue: Issue, bursts: BurstWalk, jobs: SyncFIFO, writer) -> None:
+        running = Signal()
+        head = data.View(Job(), jobs.r_data)
+        m.d.comb += [
+            running.eq(bursts.busy | jobs.r_rdy | writer.busy),
+            self.control.idle.eq(~running & ~issue.held),
+            self.control.oldest_index.eq(
+                Mux(writer.busy, writer.index, Mux(jobs.r_rdy, head.index, issue.index))
+            ),
+            self.busy.eq(running | (issue.held & ~issue.lacks_token)),
+            self.wait_token.eq(issue.lacks_token & ~running),
+            self.wait_dram.eq(running & writer.wait_dram),
+        ]
+
+
+def _with_error(beat, error):
+    return beat | (error << len(beat))
+
+
+class _Writer(Component):
+    """Makes words of beats and writes them; one job at a time."""
+
+    def __init__(self, arch: Arch) -> None:
+        self._arch = arch
+        super().__init__({
+            "job": In(stream.Signature(Job())),
+            "beat_valid": In(1),
+            "beat_ready": Out(1),
+            "beat": In(arch.dma_bits),
+            "error": In(1),
+            "act": Out(ActWrite(arch)),
+            "memory": Out(MemoryWrite(arch)),
+            "busy": Out(1),
+            "wait_dram": Out(1),
+            "retired": Out(1),
+            "retired_index": Out(INDEX_BITS),
+            "retired_start": Out(32),
+            "give": Out(2),
+            "index": Out(INDEX_BITS),
+            "fault": Out(1),
+            "fault_code": Out(4),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.walk = walk = PlaceWalk(self._arch)
+        job = Signal(Job())
+        halt = Signal()
+        take = Signal()
+        m.d.comb += [
+            self.job.ready.eq(~self.busy & ~halt),
+            take.eq(self.job.valid & self.job.ready),
+            walk.i.valid.eq(take),
+            walk.i.payload.eq(self.job.payload.place),
+            self.index.eq(job.index),
+            self.retired_index.eq(job.index),
+            self.retired_start.eq(job.start),
+        ]
+        last = self._words(m, job, walk, halt)
+        m.d.sync += [self.retired.eq(last), self.give.eq(Mux(last, job.signal, 0))]
+        with m.If(take):
+            m.d.sync += [job.eq(self.job.payload), self.busy.eq(1)]
+        with m.Elif(last):
+            m.d.sync += self.busy.eq(0)
+        return m
+
+    def _words(self, m: Module, job, walk: PlaceWalk, halt):
+        """The word register and its control; returns the cycle in which a job's last word is
+        written.
+        """
+        arch = self._arch
+        word = Signal(len(self.memory.data))
+        where = Signal(Word())
+        valid, act, taken, fire = Signal(), Signal(), Signal(), Signal()
+        lanes = len(word) // arch.dma_bits
+        lane, piece = Signal(range(max(2, lanes))), Signal(range(arch.beat_bytes))
+        last_lane, last_piece, complete = Signal.like(lane), Signal.like(piece), Signal()
+        low = self._piece(m, job, piece, last_lane, last_piece)
+        m.d.comb += [
+            act.eq(job.target == Target.ACT),
+            taken.eq(~act | self.act.ready),
+            fire.eq(self.beat_valid & walk.o.valid & ~halt & (~valid | taken)),
+            complete.eq(lane == last_lane),
+            walk.o.ready.eq(fire & complete),
+            self.beat_ready.eq(
+                fire & ((piece == last_piece) | (complete & walk.o.payload.row_end))
+            ),
+            self.wait_dram.eq(~self.beat_valid & ~valid),
+            self.act.valid.eq(valid & act),
+            self.act.address.region.eq(job.region),
+            self.act.address.bank.eq(where.bank),
+            self.act.address.row.eq(where.address),
+            self.act.data.eq(word),
+            self.memory.valid.eq(valid & ~act),
+            self.memory.target.eq(job.target),
+            self.memory.address.eq(where.address),
+            self.memory.data.eq(word),
+            self.fault.eq(fire & (self.error | (complete & walk.o.payload.outside))),
+            self.fault_code.eq(Mux(self.error, ErrorCode.AXI_READ, ErrorCode.ADDRESS_RANGE)),
+        ]
+        with m.If(taken):
+            m.d.sync += valid.eq(0)
+        with m.If(fire):
+            m.d.sync += [
+                word.word_select(lane, arch.dma_bits).eq(low),
+                where.eq(walk.o.payload),
+                lane.eq(Mux(complete, 0, lane + 1)),
+                piece.eq(Mux(self.beat_ready, 0, piece + 1)),
+                valid.eq(complete & ~self.fault),
+                halt.eq(self.fault),
+            ]
+        return valid & taken & where.end
+
+    def _piece(self, m: Module, job, piece, last_lane, last_piece):
+        """The beat, shifted to the piece at hand where words are narrower than beats."""
+        arch = self._arch
+        low = Signal(arch.dma_bits)
+        m.d.comb += low.eq(self.beat)
+        with m.Switch(job.target):
+            for target in Target:
+                word_bytes, _ = memory_shape(arch, target)
+                with m.Case(target):
+                    m.d.comb += [
+                        last_lane.eq(max(word_bytes // arch.beat_bytes, 1) - 1),
+                        last_piece.eq(max(arch.beat_bytes // word_bytes, 1) - 1),
+                    ]
+                    if word_bytes < arch.beat_bytes:
+                        m.d.comb += low.eq(self.beat.word_select(piece, 8 * word_bytes))
+        return low

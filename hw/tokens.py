@@ -1,0 +1,36 @@
+"""Token counters: one from each unit to each of its peers (``isa.TOKEN_PEERS``)."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib.wiring import Component, In, Out
+
+from codesign.isa import TOKEN_BITS, TOKEN_PEERS
+
+
+class Tokens(Component):
+    """``give``, ``take`` and ``available`` are indexed by unit; a token given can be taken in the
+    next cycle.
+
+    A program never overflows a counter (its verifier sees to that): here one would wrap.
+    """
+
+    def __init__(self) -> None:
+        units = len(TOKEN_PEERS)
+        super().__init__({
+            "give": In(2).array(units),
+            "take": In(2).array(units),
+            "available": Out(2).array(units),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        for taker, peers in TOKEN_PEERS.items():
+            for i, giver in enumerate(peers):
+                count = Signal(TOKEN_BITS, name=f"{giver.name}_to_{taker.name}".lower())
+                given = self.give[giver][TOKEN_PEERS[giver].index(taker)]
+                taken = self.take[taker][i]
+                m.d.comb += self.available[taker][i].eq(count.any())
+                with m.If(given & ~taken):
+                    m.d.sync += count.eq(count + 1)
+                with m.Elif(~given & taken):
+                    m.d.sync += count.eq(count - 1)
+        return m
