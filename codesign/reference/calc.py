@@ -100,15 +100,8 @@ def matters(instruction: Instruction, w: IntArray | None) -> BoolArray:
     return np.asarray((w != 0).reshape(instruction["taps"], -1).any(axis=1))
 
 
-def check(arch: Arch, index: int, i: Instruction, path: Walk, memories: Memories) -> None:
-    """Raise ``ProgramError`` for what no check of the machine sees and no rule defines."""
-    shifts = memories.parameters(i["param_base"], i["planes"])["shift"]
-    wrong = shifts[(shifts < arith.SHIFT_MIN) | (shifts > arith.SHIFT_MAX)]
-    if wrong.size:
-        raise ProgramError(
-            f"instruction {index} (CALC) shifts by {int(wrong[0])}; a parameter record's shift "
-            f"lies in {arith.SHIFT_MIN}..{arith.SHIFT_MAX}"
-        )
+def check_places(arch: Arch, index: int, path: Walk) -> None:
+    """Raise ``ProgramError`` for pixels outside their region: the machine does not check them."""
     for name, words in (("destination", path.destination), ("residual", path.residual)):
         if words is None or not path.written.any():
             continue
@@ -120,6 +113,17 @@ def check(arch: Arch, index: int, i: Instruction, path: Walk, memories: Memories
             )
         if arch.drain > 1:
             _check_banks(arch, index, name, words, path.written)
+
+
+def check_shifts(index: int, i: Instruction, memories: Memories) -> None:
+    """Raise ``ProgramError`` for a parameter record whose shift ``arith`` does not define."""
+    shifts = memories.parameters(i["param_base"], i["planes"])["shift"]
+    wrong = shifts[(shifts < arith.SHIFT_MIN) | (shifts > arith.SHIFT_MAX)]
+    if wrong.size:
+        raise ProgramError(
+            f"instruction {index} (CALC) shifts by {int(wrong[0])}; a parameter record's shift "
+            f"lies in {arith.SHIFT_MIN}..{arith.SHIFT_MAX}"
+        )
 
 
 def _check_banks(arch: Arch, index: int, name: str, words: IntArray, written: BoolArray) -> None:

@@ -302,10 +302,11 @@ class Execution:
         path = calc.walk(arch, i, memories.taps(i["tap_base"], i["taps"]))
         cycles = timing.calc_cycles(arch, i, head.start)
         w = calc.weights(memories, i)
-        calc.check(arch, head.index, i, path, memories)
+        calc.check_places(arch, head.index, path)
         if self.setting.hazards:
             useful = calc.matters(i, w)
             self.setting.hazards.calc(head.index, head.clock, i, path, useful, cycles)
+        calc.check_shifts(head.index, i, memories)
         self._book(head.index, i, cycles)
         calc.execute(memories, i, path, w)
         here = max(self._slot_end, decoded)
