@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from codesign.arch import Arch
 from codesign.compiler.lower import copy_layer
 from codesign.compiler.network import Layer, Network
-from codesign.ir import Shape
+from codesign.errors import UnsupportedOpError
 
 PHASES = 4
 """Phase planes of a split map: pixel (y, x) lies in phase 2*(y&1) + (x&1)."""
@@ -65,7 +65,12 @@ def separate_phases(network: Network, arch: Arch) -> Network:
         zero_point = next((at.zero_point for at in layers if at.target == name), 0)
         first = layers.index(strided[0])
         layers = [replace(layer, source=copy) if layer in strided else layer for layer in layers]
-        layers.insert(first, copy_layer(arch, copy, name, copy, shapes[name][0], zero_point))
+        layers.insert(
+            first,
+            copy_layer(
+                arch, copy, f"the copy of {name!r}", name, copy, shapes[name][0], zero_point
+            ),
+        )
         shapes[copy] = shapes[name]
         copies.add(copy)
     return replace(network, layers=tuple(layers), shapes=shapes, split_copies=frozenset(copies))
@@ -73,35 +78,80 @@ def separate_phases(network: Network, arch: Arch) -> Network:
 
 def plan(network: Network, arch: Arch) -> dict[str, Storage]:
     """The storage of every map: split where it is read at stride 2, its lines as short as all its
-    readers' grids allow."""
-    return {name: _storage(network, arch, name, shape) for name, shape in network.shapes.items()}
+    readers' grids allow.
+
+    Raises
+    ------
+    UnsupportedOpError
+        CALC would have to write or add a split map, which it can at a drain of one pixel only.
+    """
+    split = {layer.source for layer in network.layers if layer.stride == 2}
+    _check_drain(network, arch, split)
+    pitches = dict.fromkeys(network.shapes, 1)
+    while True:
+        storages = {
+            name: _storage(network, arch, name, name in split, pitch)
+            for name, pitch in pitches.items()
+        }
+        wanted = {
+            name: max(
+                [at.pitch]
+                + [
+                    grid_columns(network, arch, storages, layer)
+                    for layer in network.layers
+                    if layer.source == name and at.lines > 1
+                ]
+            )
+            for name, at in storages.items()
+        }
+        if wanted == pitches:
+            return storages
+        pitches = wanted
 
 
-def _storage(network: Network, arch: Arch, name: str, shape: Shape) -> Storage:
-    channels, height, width = shape
+def _check_drain(network: Network, arch: Arch, split: set[str]) -> None:
+    for layer in network.layers:
+        touched = {layer.target, *layer.reads[1:]} & split
+        if touched and arch.drain > 1:
+            reader = next(at for at in network.layers if at.source in touched and at.stride == 2)
+            raise UnsupportedOpError(
+                f"{reader.where} has stride 2 on a map that {layer.where} writes or adds: that "
+                f"takes drain=1, the architecture has {arch.drain}; choose drain=1 or stride 1"
+            )
+
+
+def _storage(network: Network, arch: Arch, name: str, split: bool, pitch: int) -> Storage:
+    channels, height, width = network.shapes[name]
     planes = -(-channels // arch.in_channels)
     if network.is_vector(name):
         rows = -(-network.batch // arch.pixels)
         return Storage(channels, 1, network.batch, network.batch, False, planes, rows)
-    readers = [layer for layer in network.layers if layer.source == name]
-    split = any(layer.stride == 2 for layer in readers)
     bare = Storage(channels, height, width, 0, split, planes, 0)
-    pitch = bare.columns
-    if bare.lines > 1:  # the readers' grids step from line to line of the source
-        pitch = max([pitch, *(grid_columns(network, arch, layer) for layer in readers)])
+    pitch = max(pitch, bare.columns)
     rows = -(-bare.lines * pitch // arch.pixels)
     return replace(bare, pitch=pitch, phase_rows=rows)
 
 
-def grid_columns(network: Network, arch: Arch, layer: Layer) -> int:
-    """Columns that a layer's grid has at least: those of its output, and D."""
-    columns = network.batch if network.together(layer) else network.shapes[layer.target][2]
-    return max(columns, arch.drain)
+def grid_columns(
+    network: Network, arch: Arch, storages: Mapping[str, Storage], layer: Layer
+) -> int:
+    """Columns that a layer's grid has at least.
+
+    Those of its output and D. Where several pixels leave in a cycle they must lie in as many banks:
+    the lines of the maps written and added must be no longer than the grid's.
+    """
+    target = storages[layer.target]
+    columns = target.width if network.together(layer) else network.shapes[layer.target][2]
+    least = max(columns, arch.drain)
+    if arch.drain > 1 and target.height > 1:
+        added = [storages[name].pitch for name in layer.reads[1:]]
+        least = max([least, target.pitch, *added])
+    return least
 
 
 def grid_width(network: Network, arch: Arch, storages: Mapping[str, Storage], layer: Layer) -> int:
     """Columns of a layer's grid: the source's pitch; a single line may be as long as it likes."""
     source = storages[layer.source]
     if source.lines == 1 or network.is_vector(layer.source):
-        return grid_columns(network, arch, layer)
+        return grid_columns(network, arch, storages, layer)
     return source.pitch

@@ -122,7 +122,7 @@ class _Lowering:
             else kernels.dense(where, self.arch, positions, (target[0], inputs), post)
         )
         layer = Layer(
-            op.name, "Conv2d", view.map, op.y, Mode.DEPTHWISE if depthwise else Mode.DENSE,
+            op.name, where, "Conv2d", view.map, op.y, Mode.DEPTHWISE if depthwise else Mode.DENSE,
             at.stride, x_zero, blocks, self.zero(op.y), op.low, op.high,
             macs=ir.macs(self.graph, op),
         )  # fmt: skip
@@ -154,16 +154,17 @@ class _Lowering:
             post = kernels.identity(zero, channels)
             blocks = kernels.maximum(where, self.arch, offsets, post)
             layer = Layer(
-                op.name, "MaxPool2d", view.map, op.y, Mode.MAX, at.stride, INT8_MIN, blocks, zero
-            )
+                op.name, where, "MaxPool2d", view.map, op.y, Mode.MAX, at.stride, INT8_MIN, blocks,
+                zero,
+            )  # fmt: skip
         else:
             full, x_zero = np.ones(channels, np.int64), self.zero(op.x)
             post = (-x_zero * len(offsets) * full, op.multiplier * full, op.shift * full)
             ones = {offset: np.ones(channels, np.int8) for offset in offsets}
             blocks = kernels.depthwise(where, self.arch, ones, post)
             layer = Layer(
-                op.name, "AvgPool2d", view.map, op.y, Mode.DEPTHWISE, at.stride, x_zero, blocks,
-                zero, op.low, op.high,
+                op.name, where, "AvgPool2d", view.map, op.y, Mode.DEPTHWISE, at.stride, x_zero,
+                blocks, zero, op.low, op.high,
             )  # fmt: skip
         self._put(op, layer, target)
 
@@ -201,7 +202,7 @@ class _Lowering:
         """A layer that returns its source."""
         source, zero = self.views[tensor].map, self.zero(tensor)
         channels = self.shapes[source][0]
-        return copy_layer(self.arch, op.name, source, op.y, channels, zero)
+        return copy_layer(self.arch, op.name, self.where(op), source, op.y, channels, zero)
 
     def _add(self, op: ir.Add) -> None:
         a, b = self.views[op.a], self.views[op.b]
@@ -255,12 +256,14 @@ class _Lowering:
 
 
 def copy_layer(
-    arch: Arch, name: str, source: str, target: str, channels: int, zero_point: int
+    arch: Arch, name: str, where: str, source: str, target: str, channels: int, zero_point: int
 ) -> Layer:
     """A layer that copies its source map."""
     post = kernels.identity(zero_point, channels)
-    blocks = kernels.depthwise(name, arch, {(0, 0): np.ones(channels, np.int8)}, post)
-    return Layer(name, "Copy", source, target, Mode.DEPTHWISE, 1, zero_point, blocks, zero_point)
+    blocks = kernels.depthwise(where, arch, {(0, 0): np.ones(channels, np.int8)}, post)
+    return Layer(
+        name, where, "Copy", source, target, Mode.DEPTHWISE, 1, zero_point, blocks, zero_point
+    )
 
 
 def _uses(graph: ir.Graph) -> dict[str, int]:

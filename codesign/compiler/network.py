@@ -66,10 +66,11 @@ class Residual:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One pass over a map. ``op`` names the kinds of operations fused in it, ``macs`` counts one
-    sample."""
+    """One pass over a map. ``op`` names the kinds of operations fused in it, ``where`` the first of
+    them in messages; ``macs`` counts one sample."""
 
     name: str
+    where: str
     op: str
     source: str
     target: str

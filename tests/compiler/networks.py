@@ -6,12 +6,13 @@ from codesign.arch import preset
 from tests.compiler.builder import Builder
 
 TINY = preset("tiny")
+ROOMY = TINY.replace(wgt_depth=8192, tap_depth=4096)
 ARCHS = (
-    TINY,
-    TINY.replace(pixels=5),
-    TINY.replace(pixels=7, drain=7),
-    TINY.replace(pixels=6, drain=2, out_channels=8),
-    TINY.replace(pixels=4, drain=4, in_channels=8, out_channels=16, dma_bits=128),
+    ROOMY,
+    ROOMY.replace(pixels=5),
+    ROOMY.replace(pixels=7, drain=7),
+    ROOMY.replace(pixels=6, drain=2, out_channels=8),
+    ROOMY.replace(pixels=4, drain=4, in_channels=8, out_channels=16, dma_bits=128),
     preset("pynq_z2"),
 )
 
@@ -77,8 +78,11 @@ def random_layer(seed):
     return b.graph(y)
 
 
-def random_network(seed):
-    """A few operations in a chain with branches, ending in a vector or a map."""
+def random_network(seed, strided=True):
+    """A few operations in a chain with branches, ending in a vector or a map.
+
+    ``strided``: with strides of 2, which take a drain of one pixel.
+    """
     rng = np.random.default_rng(seed)
     b = Builder(rng, batch=int(rng.choice([1, 1, 3, 5])))
     x = b.input((int(rng.integers(1, 10)), *(int(v) for v in rng.integers(4, 13, 2))))
@@ -88,7 +92,7 @@ def random_network(seed):
         same = (1, 1, 1, 1)
         if kind == "conv":
             x = b.conv(x, int(rng.integers(3, 14)))
-        elif kind == "down" and min(height, width) > 2:
+        elif kind == "down" and strided and min(height, width) > 2:
             x = b.conv(x, int(rng.integers(3, 14)), stride=(2, 2))
         elif kind == "residual":
             y = b.conv(x, channels, clamp=(-128, 127))
@@ -96,7 +100,7 @@ def random_network(seed):
         elif kind == "depthwise":
             x = b.conv(x, channels, padding=same, groups=channels)
         elif kind == "max" and min(height, width) > 2:
-            x = b.max_pool(x, (2, 2), (2, 2))
+            x = b.max_pool(x, (2, 2), (2, 2) if strided else (1, 1))
         elif kind == "table":
             x = b.table(x)
         elif kind == "branch":

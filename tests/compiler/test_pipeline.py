@@ -32,7 +32,8 @@ def test_random_layers(number, arch, keep):
 @settings(max_examples=25, **SETTINGS)
 @given(number=st.integers(0, 1 << 30), arch=st.sampled_from(ARCHS), keep=st.booleans())
 def test_random_networks(number, arch, keep):
-    compile_and_check(random_network(number), arch, number, keep_tensors=keep)
+    graph = random_network(number, strided=arch.drain == 1)
+    compile_and_check(graph, arch, number, keep_tensors=keep)
 
 
 @pytest.mark.slow
@@ -48,7 +49,8 @@ def test_many_random_layers(number, arch, keep):
 @settings(max_examples=500, **SETTINGS)
 @given(number=st.integers(0, 1 << 30), arch=st.sampled_from(ARCHS), keep=st.booleans())
 def test_many_random_networks(number, arch, keep):
-    compile_and_check(random_network(number), arch, number, keep_tensors=keep)
+    graph = random_network(number, strided=arch.drain == 1)
+    compile_and_check(graph, arch, number, keep_tensors=keep)
 
 
 def test_resnet8_takes_less_than_37000_cycles():
@@ -157,6 +159,15 @@ def test_unsupported_operations_are_refused(build, message):
     x = b.input((2, 12, 12))
     with pytest.raises(UnsupportedOpError, match=message):
         compile(b.graph(build(b, x)), TINY)
+
+
+def test_split_maps_are_written_at_a_drain_of_one_only():
+    b = Builder(np.random.default_rng(0))
+    x = b.conv(b.input((2, 8, 8)), 4, stride=(2, 2))
+    compile_and_check(b.graph(x), TINY.replace(drain=3), 0)
+    y = b.conv(x, 4, stride=(2, 2))
+    with pytest.raises(UnsupportedOpError, match=r"'conv_t2' has stride 2 .* choose drain=1"):
+        compile(b.graph(y), TINY.replace(drain=3))
 
 
 def test_message_tells_where_the_operation_stands():
