@@ -18,37 +18,33 @@ from codesign import isa, latency
 from codesign.arch import Arch
 from codesign.errors import EncodingError, MachineError
 from codesign.isa import TOKEN_PEERS, Base, ErrorCode, Instruction, Opcode, Target, Unit
-from codesign.reference import calc, dma, faults, memory, timing, units
+from codesign.reference import calc, dma, faults, memory, timing, trace, units
 from codesign.reference.hazards import Clock, Hazards
 from codesign.reference.memory import ByteArray, Memories, Transfer
 from codesign.reference.timing import Calendar, Dram
 from codesign.reference.tokens import Tokens
+from codesign.reference.trace import TraceRecord
+from codesign.registers import TRACE_RECORD_BYTES
 
-FETCH_START = 1
-"""From the doorbell to FETCH's start."""
+__all__ = ["Execution", "Setting", "TraceRecord"]
+
+FETCH_START = -1
+"""Cycle of FETCH's start: cycle 0 is the first one that the cycle counter counts."""
 QUEUE = 17
 """Instructions that wait in a unit's queue."""
 QUEUED = 2
 """From FETCH to the head of a unit's queue."""
 BEGUN = 1
 """Cycles that FETCH spends on BEGIN beyond those on other instructions."""
-DONE = 6
-"""From the end of the last instruction to done."""
+FLUSH = 2
+"""From the cycle in which END finds all units idle to the one in which it waits for the trace."""
+DONE = 2
+"""From the trace's flush to the end of the count."""
 INDEX_BITS = 24
 """Width of an instruction's index."""
 _DECODE = {Unit.LOAD: 2, Unit.CALC: latency.CALC_DECODE, Unit.SAVE: 2}
 """From a unit's taking an instruction to its earliest start."""
 _UNITS = {Opcode.LOAD: Unit.LOAD, Opcode.CALC: Unit.CALC, Opcode.SAVE: Unit.SAVE}
-
-
-@dataclass(frozen=True)
-class TraceRecord:
-    """When an instruction took its tokens and began, and when it completed and gave its own."""
-
-    unit: Unit
-    index: int
-    start: int
-    end: int
 
 
 @dataclass
@@ -94,6 +90,7 @@ class Setting:
     addresses: Mapping[Base, int]
     dram: Dram
     hazards: Hazards | None
+    trace: bool
 
 
 class Execution:
@@ -124,6 +121,7 @@ class Execution:
         self._calc = dict.fromkeys(
             ("busy", "active", "wait_token", "wait_fence", "wait_instruction"), 0
         )
+        self._dropped = self._trace_beats = 0
         self._done: int | None = None
 
     def run(self) -> int:
@@ -207,7 +205,7 @@ class Execution:
         elif opcode is Opcode.END:
             if any(s.queue or s.active for s in self._units.values()):
                 return None
-            return max(cycle, self._last_end)
+            return max(cycle + 1, self._last_end)
         return cycle
 
     def _word(self, index: int) -> bytes:
@@ -231,13 +229,27 @@ class Execution:
         if opcode is Opcode.BEGIN:
             self._refuse(index, faults.begin_faults(self.setting.arch, instruction))
             cycle += BEGUN
+            self.trace.append(TraceRecord(Unit.FETCH, index, 0, cycle))
         elif opcode is Opcode.END:
-            self._done = cycle + DONE
+            judged = self._fetch.judge_cycle() or 0
+            self.trace.append(TraceRecord(Unit.FETCH, index, judged, cycle + 1))
+            self._done = self._flush(cycle + FLUSH) + DONE
         else:
             state = self._units[_UNITS[instruction.opcode]]
             state.arrivals.append(cycle + QUEUED)
             state.queue.append(_Queued(index, instruction, cycle + QUEUED))
         self._fetch.hand_out(cycle)
+
+    def _flush(self, cycle: int) -> int:
+        """The cycle in which all trace records are written."""
+        setting, count = self.setting, len(self.trace)
+        if not setting.trace:
+            return cycle
+        beat = setting.arch.beat_bytes
+        self.trace, flushed = trace.write(self.trace, setting.dram, beat)
+        self._dropped = count - len(self.trace)
+        self._trace_beats = len(self.trace) * TRACE_RECORD_BYTES // beat
+        return max(cycle, flushed)
 
     def _refuse(self, index: int, found: Iterable[faults.Fault]) -> None:
         for code, what in found:
@@ -383,8 +395,8 @@ class Execution:
             "SAVE_WAIT_PORT": self._save.waits_port,
             "SAVE_WAIT_DRAM": 0,
             "READ_BEATS": self._reads.beats,
-            "WRITE_BEATS": self._writes.beats,
-            "TRACE_DROPPED": 0,
+            "WRITE_BEATS": self._writes.beats + self._trace_beats,
+            "TRACE_DROPPED": self._dropped,
         }
 
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from codesign.arch import Arch
 from codesign.isa import Base
-from codesign.reference.execution import Execution, Setting, TraceRecord
+from codesign.reference.execution import Execution, Setting
 from codesign.reference.hazards import Hazards
 from codesign.reference.memory import ByteArray, Memories, check_buffers
 from codesign.reference.timing import Dram
+from codesign.reference.trace import TraceRecord
 
 _NOTHING: ByteArray = np.zeros(0, np.uint8)
 
@@ -25,7 +26,7 @@ class Run:
     cycles: int
     counters: Mapping[str, int]
     trace: tuple[TraceRecord, ...]
-    """One record per LOAD, CALC and SAVE, by index."""
+    """One record per instruction, by index; with ``trace`` those for which the queue has room."""
 
 
 class Machine:
@@ -43,6 +44,8 @@ class Machine:
     check:
         Refuse programs whose result is left to chance (``hazards``). Without it they compute
         something, faster.
+    trace:
+        Count the cycles and beats that the machine takes to write its trace, too.
     """
 
     def __init__(
@@ -53,11 +56,13 @@ class Machine:
         addresses: Mapping[Base, int] | None = None,
         dram: Dram | None = None,
         check: bool = True,
+        trace: bool = False,
     ) -> None:
         self.arch = arch
         self.buffers = dict(buffers)
         self.addresses = dict(addresses or {})
         self.dram = dram or Dram()
+        self.trace = trace
         self.memories = Memories(arch)
         self._hazards = Hazards(arch) if check else None
 
@@ -81,8 +86,16 @@ class Machine:
         check_buffers(self.buffers)
         buffers = {base: self.buffers.get(base, _NOTHING) for base in Base}
         addresses = {base: self.addresses.get(base, 0) for base in Base}
-        setting = Setting(self.arch, self.memories, buffers, addresses, self.dram, self._hazards)
+        setting = Setting(
+            self.arch,
+            self.memories,
+            buffers,
+            addresses,
+            self.dram,
+            self._hazards,
+            self.trace,
+        )
         execution = Execution(setting, part_offset, part_count)
         cycles = execution.run()
-        trace = tuple(sorted(execution.trace, key=lambda record: record.index))
-        return Run(cycles, MappingProxyType(execution.counters()), trace)
+        records = tuple(sorted(execution.trace, key=lambda record: record.index))
+        return Run(cycles, MappingProxyType(execution.counters()), records)
