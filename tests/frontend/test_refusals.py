@@ -1,0 +1,172 @@
+"""What cannot run is refused by name, place and remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as fn
+
+from codesign.errors import GraphError, UnsupportedOpError
+from codesign.frontend.torch_export import from_exported, from_module
+
+
+class Model(nn.Module):
+    """A layer behind a convolution, so that its place matters."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(4, 4, 1)
+        self.block = nn.Sequential(layer)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.block(self.stem(x))
+
+
+class Function(nn.Module):
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+class Sum(nn.Module):
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return a + b
+
+
+LAYERS = [
+    (nn.Softmax(1), "aten._softmax.default at block.0 (Softmax)", "leave it to the host"),
+    (
+        nn.ConvTranspose2d(4, 4, 3),
+        "aten.convolution.default at block.0 (ConvTranspose2d)",
+        "it is transposed; convolutions that are not are accepted",
+    ),
+    (
+        nn.AvgPool2d(3, padding=1, count_include_pad=False),
+        "aten.avg_pool2d.default at block.0 (AvgPool2d)",
+        "count_include_pad=False with padding is not accepted; set it to True or padding to 0",
+    ),
+    (
+        nn.AvgPool2d(3, 2, ceil_mode=True),
+        "aten.avg_pool2d.default at block.0 (AvgPool2d)",
+        "ceil_mode adds windows that reach outside the map; set ceil_mode=False or pad",
+    ),
+    (
+        nn.AvgPool2d(2, divisor_override=3),
+        "aten.avg_pool2d.default at block.0 (AvgPool2d)",
+        "divisor_override is not accepted; scale the next layer's weights instead",
+    ),
+    (
+        nn.AdaptiveAvgPool2d(3),
+        "aten._adaptive_avg_pool2d.default at block.0 (AdaptiveAvgPool2d)",
+        "3x3 does not divide the map 8x8; choose divisors",
+    ),
+    (
+        nn.LayerNorm(8),
+        "aten.native_layer_norm.default at block.0 (LayerNorm)",
+        "accepted are conv2d, linear, batch_norm, relu",
+    ),
+    (
+        nn.Linear(8, 3),
+        "aten.view.default at block.0 (Linear)",
+        "maps [B, C, H, W] and vectors [B, F] are accepted",
+    ),
+    (
+        nn.ConstantPad2d(1, 0.5),
+        "aten.constant_pad_nd.default at block.0 (ConstantPad2d)",
+        "it pads [1, 1, 1, 1] with 0.5; zeros around H and W are accepted",
+    ),
+]
+
+
+@pytest.mark.parametrize(("layer", "what", "remedy"), LAYERS, ids=lambda v: type(v).__name__)
+def test_layers(layer: nn.Module, what: str, remedy: str) -> None:
+    with pytest.raises(UnsupportedOpError) as error:
+        from_module(Model(layer), torch.zeros(2, 4, 8, 8))
+    assert str(error.value).startswith(what)
+    assert "is not supported: " in str(error.value)
+    assert remedy in str(error.value)
+    assert re.search(r"test_refusals\.py:\d+", str(error.value))
+
+
+FUNCTIONS: list[tuple[Callable[..., torch.Tensor], str]] = [
+    (lambda x: torch.cat([x, x], 1), "aten.cat.default"),
+    (lambda x: x.permute(0, 2, 3, 1), "aten.permute.default"),
+    (lambda x: x * x.mean((2, 3), keepdim=True), "of two different tensors only add and sub"),
+    (lambda x: x + x.mean((2, 3), keepdim=True), "it broadcasts (4, 8, 8) with (4, 1, 1)"),
+    (lambda x: x.mean(1), "it reduces dimensions [1] of 4; those over H and W are accepted"),
+    (lambda x: x.view(2, 8, 4, 8), "only flattening all of (C, H, W) is accepted"),
+    (lambda x: x + torch.rand(1), "it is random; a network must be a function"),
+    (lambda x: fn.dropout(x, 0.5, True), "export the model in evaluation mode"),
+    (lambda x: x.to(torch.bfloat16), "it makes torch.bfloat16; the network must stay in float32"),
+    (lambda x: x + torch.zeros(4, 8, 8), "its constant has shape (4, 8, 8); one element, or"),
+    (lambda x: x.argmax(1), "aten.argmax.default"),
+]
+
+
+@pytest.mark.parametrize(("function", "message"), FUNCTIONS, ids=[text for _, text in FUNCTIONS])
+def test_functions(function: Callable[..., torch.Tensor], message: str) -> None:
+    with pytest.raises(UnsupportedOpError, match=re.escape(message)):
+        from_module(Function(function), torch.zeros(2, 4, 8, 8))
+
+
+INPUTS = [
+    (torch.zeros(2, 4, 8), "input 'x' is torch.float32 [2, 4, 8]; float32 [B, C, H, W] or"),
+    (torch.zeros(2, 4).double(), "input 'x' is torch.float64 [2, 4]; float32"),
+]
+
+
+@pytest.mark.parametrize(("x", "message"), INPUTS)
+def test_inputs(x: torch.Tensor, message: str) -> None:
+    with pytest.raises(GraphError, match=re.escape(message)):
+        from_module(Function(torch.relu), x)
+
+
+def test_one_dimensional_convolutions_are_refused_by_their_input() -> None:
+    with pytest.raises(GraphError, match=re.escape("float32 [B, C, H, W] or [B, F] is accepted")):
+        from_module(nn.Conv1d(4, 4, 3), torch.zeros(2, 4, 8))
+
+
+def test_two_inputs() -> None:
+    x = torch.zeros(1, 4)
+    program = torch.export.export(Sum(), (x, x))
+    message = "network 'n' has 2 inputs ['a', 'b']; one is accepted"
+    with pytest.raises(GraphError, match=re.escape(message)):
+        from_exported(program, "n")
+
+
+def test_training_mode() -> None:
+    program = torch.export.export(
+        nn.Sequential(nn.BatchNorm2d(4)).train(), (torch.ones(2, 4, 8, 8),)
+    )
+    with pytest.raises(UnsupportedOpError, match="export the model in evaluation mode"):
+        from_exported(program)
+
+
+def test_constant_output() -> None:
+    with pytest.raises(GraphError, match="does not depend on the input"):
+        from_module(Function(lambda x: torch.ones(2)), torch.zeros(2, 4))
+
+
+def test_what_torch_cannot_trace() -> None:
+    module = Function(lambda x: x if x.sum() > 0 else -x)
+    with pytest.raises(GraphError, match=r"torch\.export cannot trace network 'Function'"):
+        from_module(module, torch.zeros(2, 4))
+
+
+def test_weights_that_are_not_finite() -> None:
+    layer = nn.Conv2d(4, 4, 1)
+    nn.init.constant_(layer.weight, float("nan"))
+    with pytest.raises(GraphError, match="parameters that are not finite"):
+        from_module(layer, torch.zeros(1, 4, 2, 2))
+
+
+def test_arguments_of_another_type() -> None:
+    with pytest.raises(TypeError, match="a torch module and a tensor are needed, not list and int"):
+        from_module([], 1)  # type: ignore[arg-type]
