@@ -16,6 +16,7 @@ from codesign import isa
 from codesign.arch import Arch
 from codesign.compiler.resident import Resident
 from codesign.compiler.schedule import Step
+from codesign.errors import CapacityError, EncodingError
 from codesign.isa import TOKEN_PEERS, Instruction, Opcode, Target, Unit
 from codesign.reference.calc import Walk, walk
 from codesign.reference.memory import IntArray, Transfer, unpack_all
@@ -33,12 +34,18 @@ class _Access:
 
 
 def order(arch: Arch, resident: Resident, steps: Sequence[Step]) -> tuple[Instruction, ...]:
-    """The steps as instructions, with tokens and fences."""
+    """The steps as instructions, with tokens and fences.
+
+    Raises
+    ------
+    CapacityError
+        A step needs more than a field of its instruction holds.
+    """
     taps = unpack_all(isa.TAP_ENTRY, np.frombuffer(resident.contents[Target.TAP], "<u8"))
     tokens, pipeline = _Tokens(arch), _Pipeline(arch)
     fences = []
     for number, step in enumerate(steps):
-        instruction = isa.make(step.opcode, **step.values)
+        instruction = _make(step)
         fence = False
         if step.opcode is Opcode.CALC:
             first = instruction["tap_base"]
@@ -63,6 +70,13 @@ def order(arch: Arch, resident: Resident, steps: Sequence[Step]) -> tuple[Instru
         )
         for number, (step, fence) in enumerate(zip(steps, fences, strict=True))
     )
+
+
+def _make(step: Step) -> Instruction:
+    try:
+        return isa.make(step.opcode, **step.values)
+    except EncodingError as error:
+        raise CapacityError(f"{step.what}: {error}; use smaller maps") from error
 
 
 def _calc_accesses(instruction: Instruction, path: Walk) -> Iterator[_Access]:

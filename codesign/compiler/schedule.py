@@ -17,7 +17,7 @@ from codesign.compiler.layout import Storage, grid_width
 from codesign.compiler.network import PLAIN, Block, Layer, Network
 from codesign.compiler.resident import Resident
 from codesign.compiler.tile import Pass, Tile, groups, tiles, whole
-from codesign.compiler.transfers import Buffer, Transfers
+from codesign.compiler.transfers import Buffer, Rows, Transfers, contiguous
 from codesign.isa import Base, Opcode, Target
 
 _SMALL_SAVE = 64
@@ -26,10 +26,11 @@ _SMALL_SAVE = 64
 
 @dataclass(frozen=True)
 class Step:
-    """An instruction without tokens and fence; ``at`` is the index of the pass it computes or
-    saves, None for a LOAD."""
+    """An instruction without tokens and fence; ``what`` it is about, for messages; ``at`` is the
+    index of the pass it computes or saves, None where it does neither."""
 
     opcode: Opcode
+    what: str
     values: Mapping[str, int]
     at: int | None = None
 
@@ -105,43 +106,47 @@ class _Schedule:
     def steps(self) -> Iterator[Step]:
         plan = self.plan
         if not plan.passes:
-            yield from self._begin_loads(0, None)
+            for name in plan.lives.loads:
+                yield from self._load(name, plan.storages[name[0]].lines)
         for index, at in enumerate(plan.passes):
             cuts = self._tiles(index, at)
             yield from self._begin_loads(index, cuts)
             for number, tile in enumerate(cuts):
-                if len(cuts) > 1:
-                    ahead = cuts[1:2] if number == 0 else cuts[number + 1 : number + 2]
-                    yield from self._load_tiles(at, (*cuts[number : number + 1], *ahead))
+                if self._loading(index, at):  # one tile ahead of the one computed
+                    yield from self._load_tiles(at, cuts[number : number + 2])
                 for block_number, block in enumerate(at.layer.blocks):
-                    yield Step(Opcode.CALC, self._calc(at, tile, block_number, block), index)
-                    if len(cuts) == 1:
-                        yield from self._save_block(index, block)
-            yield from self._save_pass(index, whole_layer=len(cuts) > 1)
-        if not plan.passes or plan.network.outputs:
-            yield from self._save_inputs()
+                    values = self._calc(at, tile, block_number, block)
+                    yield Step(Opcode.CALC, at.layer.where, values, index)
+                    yield from self._save_lines(index, tile, block)
+            yield from self._save_pass(index)
+        yield from self._save_inputs()
 
     # --- LOAD --------------------------------------------------------------------------------
-    def _tiles(self, index: int, at: Pass) -> tuple[Tile, ...]:
-        """Row tiles where the source is loaded just before, else the whole layer."""
-        plan = self.plan
-        network, layer = plan.network, at.layer
-        name = key(network, layer.source, at.sample)
-        single = (whole(network, plan.storages, layer),)
-        if plan.lives.loads.get(name) != index or network.is_vector(layer.source):
-            return single
-        return tiles(network, plan.arch, plan.storages, layer)
+    def _loading(self, index: int, at: Pass) -> bool:
+        """The pass's source is loaded just before it, and line by line."""
+        network, name = self.plan.network, at.layer.source
+        loads = self.plan.lives.loads.get(key(network, name, at.sample))
+        return loads == index and not network.is_vector(name)
 
-    def _begin_loads(self, index: int, cuts: tuple[Tile, ...] | None) -> Iterator[Step]:
-        """Loads that are due before a pass; the tiled one is left to its tiles."""
+    def _tiles(self, index: int, at: Pass) -> tuple[Tile, ...]:
+        """Row tiles where that hides a transfer, else the whole layer."""
         plan = self.plan
-        tiled = None
-        if cuts is not None and len(cuts) > 1:
-            at = plan.passes[index]
-            tiled = key(plan.network, at.layer.source, at.sample)
+        loading, saving = self._loading(index, at), self._saved_by_lines(at)
+        if not loading and not saving:
+            return (whole(plan.network, plan.storages, at.layer),)
+        return tiles(
+            plan.network, plan.arch, plan.storages, at.layer, loading=loading, saving=saving
+        )
+
+    def _begin_loads(self, index: int, cuts: tuple[Tile, ...]) -> Iterator[Step]:
+        """Loads that are due before a pass: the lines of its first tile, and other maps whole."""
+        plan = self.plan
+        at, own = plan.passes[index], None
+        if self._loading(index, at):
+            own = key(plan.network, at.layer.source, at.sample)
             yield from self._load_tiles(at, cuts[:1])
         for name, load in plan.lives.loads.items():
-            if load == index and name != tiled:
+            if load == index and name != own:
                 yield from self._load(name, plan.storages[name[0]].lines)
 
     def _load_tiles(self, at: Pass, cuts: tuple[Tile, ...]) -> Iterator[Step]:
@@ -157,7 +162,7 @@ class _Schedule:
             transfers = self._transfers(name, Base.INPUT, self.layouts.inputs[number])
             rows = transfers.load(first, last)
             values = {"target": int(Target.ACT), **rows.values(self.plan.arch)}
-            yield Step(Opcode.LOAD, values)
+            yield Step(Opcode.LOAD, f"input {name[0]!r}", values)
 
     def _transfers(self, name: Key, base: Base, layout: MapLayout) -> Transfers:
         plan = self.plan
@@ -231,44 +236,57 @@ class _Schedule:
         }  # fmt: skip
 
     # --- SAVE --------------------------------------------------------------------------------
-    def _saved(self, index: int) -> Iterator[tuple[Transfers, bool]]:
-        """What a pass's result is saved to, with whether that is worth a SAVE for each block."""
+    def _saved_by_lines(self, at: Pass) -> bool:
+        """The pass's result is an output large enough to be saved while the pass runs: a SAVE waits
+        for its own write response, so that many small ones take longer than one."""
+        plan = self.plan
+        storage = plan.storages[at.layer.target]
+        beats = storage.lines * storage.pitch * plan.arch.act_word_bytes // plan.arch.beat_bytes
+        return (
+            any(output.tensor == at.layer.target for output in plan.network.outputs)
+            and not plan.network.is_vector(at.layer.target)
+            and not storage.split
+            and contiguous(storage)
+            and beats >= _SMALL_SAVE
+        )
+
+    def _save_lines(self, index: int, tile: Tile, block: Block) -> Iterator[Step]:
+        at = self.plan.passes[index]
+        if self._saved_by_lines(at):
+            for transfers in self._outputs(key(self.plan.network, at.layer.target, at.sample)):
+                rows = transfers.save_lines(block.plane, block.planes, tile.first, tile.last)
+                yield self._save_step(transfers, rows, index)
+
+    def _save_pass(self, index: int) -> Iterator[Step]:
+        """What has not been saved line by line."""
         plan = self.plan
         at = plan.passes[index]
-        tensor = at.layer.target
-        name = key(plan.network, tensor, at.sample)
+        name = key(plan.network, at.layer.target, at.sample)
         if name[1] is None and at.sample not in (None, plan.network.batch - 1):
             return  # a later sample completes this map
-        storage = plan.storages[tensor]
-        beats = storage.phase_rows * plan.arch.pixels * plan.arch.act_word_bytes
-        by_block = name[1] == at.sample and beats >= _SMALL_SAVE * plan.arch.beat_bytes
-        for output, layout in zip(plan.network.outputs, self.layouts.outputs, strict=True):
-            if output.tensor == tensor:
-                yield self._transfers(name, Base.OUTPUT, layout), by_block
-        if tensor in self.layouts.tensors:
-            layout = self.layouts.tensors[tensor]
-            yield self._transfers(name, Base.SCRATCH, layout), False
-
-    def _save_block(self, index: int, block: Block) -> Iterator[Step]:
-        for transfers, by_block in self._saved(index):
-            if by_block:
-                yield from self._save(transfers, block.plane, block.planes, index)
-
-    def _save_pass(self, index: int, whole_layer: bool) -> Iterator[Step]:
-        for transfers, by_block in self._saved(index):
-            if whole_layer or not by_block:
-                yield from self._save(transfers, 0, transfers.storage.planes, index)
+        if not self._saved_by_lines(at):
+            for transfers in self._outputs(name):
+                yield from self._save(transfers, index)
+        if name[0] in self.layouts.tensors:
+            layout = self.layouts.tensors[name[0]]
+            yield from self._save(self._transfers(name, Base.SCRATCH, layout), index)
 
     def _save_inputs(self) -> Iterator[Step]:
         """Network outputs that are inputs as they are."""
-        for output, layout in zip(self.plan.network.outputs, self.layouts.outputs, strict=True):
-            for name in self.plan.lives.loads:
-                if name[0] == output.tensor:
-                    transfers = self._transfers(name, Base.OUTPUT, layout)
-                    yield from self._save(transfers, 0, transfers.storage.planes, None)
+        for name in self.plan.lives.loads:
+            for transfers in self._outputs(name):
+                yield from self._save(transfers, None)
 
-    def _save(
-        self, transfers: Transfers, plane: int, planes: int, index: int | None
-    ) -> Iterator[Step]:
-        for rows in transfers.save(plane, planes):
-            yield Step(Opcode.SAVE, rows.values(self.plan.arch), index)
+    def _outputs(self, name: Key) -> Iterator[Transfers]:
+        """Where a map goes as output of the network."""
+        for output, layout in zip(self.plan.network.outputs, self.layouts.outputs, strict=True):
+            if output.tensor == name[0]:
+                yield self._transfers(name, Base.OUTPUT, layout)
+
+    def _save(self, transfers: Transfers, index: int | None) -> Iterator[Step]:
+        for rows in transfers.save():
+            yield self._save_step(transfers, rows, index)
+
+    def _save_step(self, transfers: Transfers, rows: Rows, index: int | None) -> Step:
+        what = f"tensor {transfers.layout.name!r}"
+        return Step(Opcode.SAVE, what, rows.values(self.plan.arch), index)

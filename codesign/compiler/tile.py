@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, lcm
 
 from codesign.arch import Arch
 from codesign.compiler.layout import PHASES, Storage, grid_width
 from codesign.compiler.network import Layer, Network
-from codesign.cost.cycles import calc_slots, load_cycles
+from codesign.cost.cycles import calc_slots, load_cycles, save_cycles
 
 DRAM_ALIGNMENT = 16
 """Offsets and strides of a transfer are multiples of it (``isa``)."""
 _MOST_TILES = 6
-_GROWTH = (1.0, 1.5, 2.0, 3.0)
-"""Ratios of successive tiles that are tried: while one is computed, the next is loaded."""
+_GROWTH = (1 / 3, 1 / 2, 2 / 3, 1.0, 1.5, 2.0, 3.0)
+"""Ratios of successive tiles that are tried: growing ones suit a LOAD, shrinking ones a SAVE."""
 
 
 @dataclass(frozen=True)
@@ -67,48 +67,90 @@ def groups(arch: Arch, lines: int, columns: int, pitch: int) -> int:
     return -(-((lines - 1) * pitch + columns) // arch.pixels)
 
 
-def tiles(
-    network: Network, arch: Arch, storages: Mapping[str, Storage], layer: Layer
-) -> tuple[Tile, ...]:
-    """Row tiles of a layer whose source is being loaded: those with which it is done first.
+@dataclass(frozen=True)
+class _Cutter:
+    """Weighs row tiles of one layer: while one is computed, the next is loaded, the last saved."""
 
-    The machine loads a tile while it computes the one before.
-    """
-    source = storages[layer.source]
-    height = whole(network, storages, layer).last
-    pitch = grid_width(network, arch, storages, layer)
-    columns = network.shapes[layer.target][2]
-    step = arch.pixels // gcd(arch.pixels, pitch)  # lines that fill whole groups
-    if 2 * step > height:
-        step = 1
+    network: Network
+    arch: Arch
+    source: Storage
+    target: Storage
+    layer: Layer
+    pitch: int
+    height: int
+    loading: bool
+    saving: bool
 
-    def cut(ends: Sequence[int]) -> tuple[Tile, ...]:
-        starts = (0, *ends[:-1])
+    @property
+    def columns(self) -> int:
+        return self.network.shapes[self.layer.target][2]
+
+    def cut(self, ends: Sequence[int]) -> tuple[Tile, ...]:
+        source = self.source
         return tuple(
             Tile(
-                first, last, source.lines if last == height else _needed(arch, source, layer, last)
+                first,
+                last,
+                source.lines
+                if last == self.height
+                else _needed(self.arch, source, self.layer, last),
             )
-            for first, last in zip(starts, ends, strict=True)
+            for first, last in zip((0, *ends[:-1]), ends, strict=True)
         )
 
-    def finish(plan: tuple[Tile, ...]) -> int:
-        loaded = done = lines = 0
+    def finish(self, plan: tuple[Tile, ...]) -> int:
+        """Cycle in which the layer is done."""
+        arch, source = self.arch, self.source
+        loaded = done = saved = lines = 0
         for tile in plan:
             pixels = max(0, tile.source_last - lines) * source.pitch
             rows = source.planes * (PHASES if source.split else 1)
-            loaded += load_cycles(arch, rows, pixels) if pixels else 0
+            if self.loading and pixels:
+                loaded += load_cycles(arch, rows, pixels)
             lines = max(lines, tile.source_last)
-            count = groups(arch, tile.last - tile.first, columns, pitch)
-            slots = sum(calc_slots(arch, count, len(block.taps)) for block in layer.blocks)
-            done = max(done, loaded) + slots
-        return done
+            done = max(done, loaded)
+            height = tile.last - tile.first
+            count = groups(arch, height, self.columns, self.pitch)
+            for block in self.layer.blocks:
+                done += calc_slots(arch, count, len(block.taps))
+                if self.saving:
+                    words = height * self.target.pitch
+                    saved = max(saved, done) + save_cycles(arch, block.planes, words)
+        return max(done, saved)
 
-    plans = {cut(ends) for ends in _cuts(height, step)}
-    return min(plans, key=lambda plan: (finish(plan), len(plan)))
+
+def tiles(
+    network: Network,
+    arch: Arch,
+    storages: Mapping[str, Storage],
+    layer: Layer,
+    *,
+    loading: bool,
+    saving: bool,
+) -> tuple[Tile, ...]:
+    """Row tiles of a layer whose source is being loaded or whose result is to be saved: those with
+    which it is done first, by the closed forms of ``codesign.cost``."""
+    source, target = storages[layer.source], storages[layer.target]
+    height = whole(network, storages, layer).last
+    pitch = grid_width(network, arch, storages, layer)
+    step = arch.pixels // gcd(arch.pixels, pitch)  # lines that fill whole groups
+    if saving:
+        step = lcm(step, line_unit(arch, target))
+    if 2 * step > height:
+        step = line_unit(arch, target) if saving else 1
+    cutter = _Cutter(network, arch, source, target, layer, pitch, height, loading, saving)
+    plans = {cutter.cut(ends) for ends in _cuts(height, step)}
+    return min(plans, key=lambda plan: (cutter.finish(plan), len(plan)))
+
+
+def line_unit(arch: Arch, storage: Storage) -> int:
+    """Lines of a map after which a transfer can start."""
+    line_bytes = storage.pitch * arch.act_word_bytes
+    return DRAM_ALIGNMENT // gcd(DRAM_ALIGNMENT, line_bytes)
 
 
 def _cuts(height: int, step: int) -> list[tuple[int, ...]]:
-    """Ends of tiles to try: geometric series, rounded up to multiples of ``step``."""
+    """Ends of tiles to try: geometric series, cut at multiples of ``step``."""
     found: list[tuple[int, ...]] = [(height,)]
     for count in range(2, _MOST_TILES + 1):
         for growth in _GROWTH:
@@ -127,7 +169,6 @@ def _cuts(height: int, step: int) -> list[tuple[int, ...]]:
 def _needed(arch: Arch, source: Storage, layer: Layer, last: int) -> int:
     """Source lines that output lines up to ``last`` need, cut where a LOAD can start."""
     below = max(tap.oy // layer.stride for block in layer.blocks for tap in block.taps)
-    line_bytes = source.pitch * arch.act_word_bytes
-    unit = DRAM_ALIGNMENT // gcd(DRAM_ALIGNMENT, line_bytes)
+    unit = line_unit(arch, source)
     lines = max(1, last + below)
     return min(source.lines, -(-lines // unit) * unit)

@@ -117,18 +117,29 @@ class Transfers:
             self._offset + pixel * layout.block, layout.phase_bytes,
         )  # fmt: skip
 
-    def save(self, plane: int, planes: int) -> Iterator[Rows]:
-        """Planes [plane, plane + planes): in one transfer where every word has been written."""
+    def save_lines(self, plane: int, planes: int, first: int, last: int) -> Rows:
+        """Lines [first, last) of planes [plane, plane + planes) of a linear ``contiguous`` map."""
+        storage, layout, lanes = self.storage, self.layout, self.arch.pixels
+        pixel = first * storage.pitch
+        return Rows(
+            planes, (last - first) * storage.pitch, self.place.region,
+            self._first + plane * storage.plane_rows * lanes + pixel, storage.plane_rows * lanes,
+            self.base, self._offset + plane * layout.plane_bytes + pixel * layout.block,
+            layout.plane_bytes,
+        )  # fmt: skip
+
+    def save(self) -> Iterator[Rows]:
+        """The whole map: in one transfer where every word has been written."""
         storage, layout, lanes = self.storage, self.layout, self.arch.pixels
         phases = PHASES if storage.split else 1
         if contiguous(storage):
             yield Rows(
-                planes * phases, storage.lines * storage.pitch, self.place.region,
-                self._first + plane * storage.plane_rows * lanes, storage.phase_rows * lanes,
-                self.base, self._offset + plane * layout.plane_bytes, layout.phase_bytes,
+                storage.planes * phases, storage.lines * storage.pitch, self.place.region,
+                self._first, storage.phase_rows * lanes, self.base, self._offset,
+                layout.phase_bytes,
             )  # fmt: skip
             return
-        for number in range(plane * phases, (plane + planes) * phases):
+        for number in range(storage.planes * phases):
             lines, columns = storage.height, storage.width
             if storage.split:
                 lines, columns = storage.phase_extent(number % phases)

@@ -6,8 +6,8 @@ from codesign import latency
 from codesign.arch import Arch
 from codesign.reference.timing import Dram
 
-_LOAD_PIPELINE = 16
-"""About the cycles of a LOAD before its first request and after its last beat."""
+_PIPELINE = 16
+"""About the cycles of a transfer before its first request and after its last beat or response."""
 
 
 def calc_slots(arch: Arch, groups: int, taps: int) -> int:
@@ -17,5 +17,13 @@ def calc_slots(arch: Arch, groups: int, taps: int) -> int:
 
 def load_cycles(arch: Arch, rows: int, words: int) -> int:
     """Cycles of a LOAD of ``rows`` by ``words`` ACT words that has the bus for itself."""
-    beats = rows * -(-words * arch.act_word_bytes // arch.beat_bytes)
-    return _LOAD_PIPELINE + Dram().read_latency + beats
+    return _PIPELINE + Dram().read_latency + _beats(arch, rows, words)
+
+
+def save_cycles(arch: Arch, rows: int, words: int) -> int:
+    """Cycles of a SAVE of as many words whose port no CALC holds."""
+    return _PIPELINE + Dram().write_latency + _beats(arch, rows, words)
+
+
+def _beats(arch: Arch, rows: int, words: int) -> int:
+    return rows * -(-words * arch.act_word_bytes // arch.beat_bytes)
