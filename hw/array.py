@@ -12,9 +12,9 @@ from hw.pe import LOW_BITS, PAIR_BITS, EntryControl, PixelLane, SumControl, pack
 
 
 class WeightExpander(Component):
-    """Turns a WGT word into every multiplier's pair of bytes, by mode.
+    """Turns a WGT word into the multipliers' packed pairs, by mode; index channel * N/2 + pair.
 
-    Dense passes the word. Depthwise spreads the slice's M weights over the diagonal and zeroes the
+    Dense packs the word. Depthwise spreads the slice's M weights over the diagonal and zeroes the
     rest; max does so with ones, for the lanes put the running maximum in place of activations.
 
     Time: latency ``latency.ARRAY_EXPAND`` cycles, one word per cycle.
@@ -26,7 +26,7 @@ class WeightExpander(Component):
             "word": In(8 * arch.wgt_word_bytes),
             "mode": In(2),
             "slice": In(range(arch.out_channels)),
-            "weights": Out(8 * arch.wgt_word_bytes),
+            "pairs": Out(data.ArrayLayout(signed(PAIR_BITS), arch.wgt_word_bytes // 2)),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -40,19 +40,22 @@ class WeightExpander(Component):
             m.d.sync += diagonal.eq(Cat(Const(1, 8) for _ in range(M)))
         with m.Else():
             m.d.sync += diagonal.eq(self.word.word_select(self.slice, 8 * M))
-        weights = Signal(8 * M * N, reset_less=True)
-        rest = dict.fromkeys(range(M * N), 0)
         for channel in range(M):
-            weight = diagonal.word_select(channel, 8)
-            own, pair = channel * N + channel, channel * N + (channel & ~1)
-            rest[own] = weight
-            if channel % 2 == 0:
-                rest[pair + 1] = weight[-1].replicate(8)  # w1' = 0 - (w0 < 0)
-        for byte, other in rest.items():
-            kept = Mux(dense, word.word_select(byte, 8), other)
-            m.d.sync += weights.word_select(byte, 8).eq(kept)
-        m.d.comb += self.weights.eq(weights)
+            own = self._own_pair(channel, diagonal.word_select(channel, 8))
+            for pair in range(N // 2):
+                index = channel * N // 2 + pair
+                stored = word.word_select(2 * index, 8), word.word_select(2 * index + 1, 8)
+                other = own if pair == channel // 2 else 0
+                registered = Signal(signed(PAIR_BITS), name=f"pair{index}", reset_less=True)
+                m.d.sync += registered.eq(Mux(dense, packed_pair(*stored), other))
+                m.d.comb += self.pairs[index].eq(registered)
         return m
+
+    def _own_pair(self, channel: int, weight):
+        """The channel's weight for the output of the same number, none for that output's twin."""
+        if channel % 2:
+            return packed_pair(Const(0, 8), weight)
+        return packed_pair(weight, weight[-1].replicate(8))  # w1' = 0 - (w0 < 0)
 
 
 def _select(m: Module, name: str, choices):
@@ -124,23 +127,31 @@ class Array(Component):
         m = Module()
         arch = self.arch
         D, k = arch.drain, arch.planes
-        weights = self._skewed_weights(m)
+        pairs = self._skewed_pairs(m)
         entry, control, done = self._head_control(m)
         steps = []
         for j in range(arch.pixels // D):
-            pairs = self._operands(m, weights, j)
+            # The multipliers' operand registers are the first of the k to the next lane block.
+            names = [f"pair{j}_{i}" for i in range(len(pairs))]
+            operands = [
+                delay(m, pair, latency.ARRAY_OPERAND, name)
+                for pair, name in zip(pairs, names, strict=True)
+            ]
             controls = [delay(m, control, c, f"control{j}_{c}") for c in range(k)]
-            lanes = [self._lane(m, j * D + d, entry, controls, pairs) for d in range(D)]
+            lanes = [self._lane(m, j * D + d, entry, controls, operands) for d in range(D)]
             steps += [(lanes, c, delay(m, done, c, f"done{j}_{c}")) for c in range(k)]
-            weights = delay(m, weights, k, f"weights{j + 1}")
+            pairs = [
+                delay(m, operand, k - latency.ARRAY_OPERAND, name)
+                for operand, name in zip(operands, names, strict=True)
+            ]
             entry = delay(m, entry, k, f"entry{j + 1}")
             control = delay(m, control, k, f"control{j + 1}")
             done = delay(m, done, k, f"done{j + 1}")
         self._drain(m, steps)
         return m
 
-    def _skewed_weights(self, m: Module):
-        """Lane 0's weights: channel by channel behind each other as a chain of DSPs takes them."""
+    def _skewed_pairs(self, m: Module):
+        """Lane 0's pairs: channel by channel behind each other as a chain of DSPs takes them."""
         M, N = self.arch.in_channels, self.arch.out_channels
         m.submodules.expander = expander = WeightExpander(self.arch)
         m.d.comb += [
@@ -148,14 +159,12 @@ class Array(Component):
             expander.mode.eq(self.mode),
             expander.slice.eq(self.slice),
         ]
-        weights = Signal(8 * M * N, name="weights0")
-        for channel in range(M):
-            for c in range(self.arch.planes):
-                at = slice(8 * (channel * N + c * M), 8 * (channel * N + (c + 1) * M))
-                skew = channel % CHAIN_LENGTH + c
-                word = delay(m, expander.weights[at], skew, f"weights0_{channel}_{c}")
-                m.d.comb += weights[at].eq(word)
-        return weights
+        pairs = []
+        for index in range(M * N // 2):
+            channel, block = index // (N // 2), index % (N // 2) // (M // 2)
+            skew = channel % CHAIN_LENGTH + block
+            pairs.append(delay(m, expander.pairs[index], skew, f"skewed{index}"))
+        return pairs
 
     def _head_control(self, m: Module):
         """Lane block 0's control with activations and sums; and when results are there (low)."""
@@ -175,27 +184,12 @@ class Array(Component):
         ]
         return entry, sums, delay(m, sums.valid & sums.last, 1, "done")
 
-    def _operands(self, m: Module, weights, block: int):
-        """A lane block's packed pairs, in the registers that the DSPs absorb."""
-        M, N = self.arch.in_channels, self.arch.out_channels
-        pairs = Signal(data.ArrayLayout(signed(PAIR_BITS), M * N // 2), name=f"pairs{block}")
-        for pair in range(N // 2):
-            for channel in range(M):
-                even = channel * N + 2 * pair
-                operand = packed_pair(
-                    weights.word_select(even, 8), weights.word_select(even + 1, 8)
-                )
-                name = f"pair{block}_{pair}_{channel}"
-                registered = delay(m, operand, latency.ARRAY_OPERAND, name)
-                m.d.comb += pairs[pair * M + channel].eq(registered)
-        return pairs
-
-    def _lane(self, m: Module, p: int, entry, controls, pairs):
+    def _lane(self, m: Module, p: int, entry, controls, operands):
         m.submodules[f"lane{p}"] = lane = PixelLane(self.arch)
         m.d.comb += [
             lane.acts.eq(self.acts[p]),
             lane.entry.eq(entry),
-            lane.pairs.eq(pairs),
+            *(lane.pairs[i].eq(operand) for i, operand in enumerate(operands)),
             *(lane.control[c].eq(control) for c, control in enumerate(controls)),
         ]
         return lane

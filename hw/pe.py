@@ -100,8 +100,7 @@ def _accumulator(m: Module, name: str, term, control, delayed, bits: int):
     m.d.comb += low_sum.eq(low + term[:LOW_BITS])
     m.d.sync += [carry.eq(low_sum[LOW_BITS]), rest.eq(term[LOW_BITS:])]
     # Carry-in by an extra low bit: one carry chain for three terms.
-    addend = Cat(carry, rest[:-1], rest[-1].replicate(len(high) - len(rest) + 1))
-    m.d.comb += high_sum.eq((Cat(1, high) + addend)[1:])
+    m.d.comb += high_sum.eq((Cat(1, high) + Cat(carry, rest).as_signed())[1:])
     return (
         _keep(m, f"{name}_low", low, low_sum, control),
         _keep(m, f"{name}_high", high, high_sum, delayed),
@@ -120,8 +119,8 @@ class PixelLane(Component):
     acts, entry:
         A tap's activations, and its control in the same cycle.
     pairs:
-        The weights' operands in the cycle in which the multipliers register the activations:
-        index pair * M + channel, skewed like the activations (channel mod CHAIN_LENGTH, plus c).
+        The weights as the multipliers' operand registers hold them: index channel * N/2 + pair,
+        skewed like the activations (by channel mod CHAIN_LENGTH, plus c).
     control:
         For each output block c, the tap's control when its products reach the accumulators.
     low, high:
@@ -174,14 +173,14 @@ class PixelLane(Component):
         return blocks
 
     def _pair_terms(self, m: Module, pair: int, acts):
-        M = self.arch.in_channels
+        M, N = self.arch.in_channels, self.arch.out_channels
         terms = [], []
         for start in range(0, M, CHAIN_LENGTH):
             channels = range(start, start + CHAIN_LENGTH)
             sums = _chain(
                 m,
                 f"pair{pair}_{start}",
-                [self.pairs[pair * M + channel] for channel in channels],
+                [self.pairs[channel * N // 2 + pair] for channel in channels],
                 [acts[channel] for channel in channels],
             )
             for term, chain_sum in zip(terms, sums, strict=True):
