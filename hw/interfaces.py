@@ -61,7 +61,10 @@ class ActAddress(data.StructLayout):
 
 
 class ActWrite(Signature):
-    """LOAD to the activation memories; ready falls while CALC holds that region's write port."""
+    """LOAD to the activation memories; ready falls while CALC holds that region's write port.
+
+    ``ready`` is a register: ``address.region`` holds from the cycle before ``valid`` rises.
+    """
 
     def __init__(self, arch: Arch) -> None:
         super().__init__({
