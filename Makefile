@@ -43,6 +43,7 @@ bench: $(STAMP) ## measure everything; results in benchmarks/results
 	for group in $(BENCH_GROUPS); do \
 	  $(BIN)/codesign bench $$group --json benchmarks/results/$$group.json || exit 1; \
 	done
+	$(BIN)/python benchmarks/table.py
 
 clean: ## remove everything built, the virtual environment included
 	rm -rf build $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

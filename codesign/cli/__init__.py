@@ -1,0 +1,1 @@
+"""The command `codesign`: the top layer, which may use every package."""

@@ -1,0 +1,32 @@
+"""Area and depth of logic on xc7, by Yosys."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from codesign.arch import Arch
+from codesign.cli.bench.row import Row
+from codesign.cli.console import console
+from codesign.synth import resources, synthesize, worst_paths
+from hw.build import generate_rtlil
+from sim.device import TOP
+
+KIB = 1024
+UNITS = {"lut": "LUT", "lutram": "LUT", "ff": "FF", "dsp": "DSP48E1", "ramb36": "RAMB36"}
+ARRAY = "calc.array."
+"""Hierarchical name of the PE array in the top level."""
+
+
+def measure(arch: Arch) -> list[Row]:
+    """Resources of the whole accelerator, and its longest path in levels of logic."""
+    netlist = synthesize(generate_rtlil(arch), TOP)
+    figures = dataclasses.asdict(resources(netlist))
+    (longest,) = worst_paths(netlist)
+    console.print(longest)
+    return [
+        *(Row(f"synth.{name}", value, UNITS.get(name, "1")) for name, value in figures.items()),
+        Row("synth.array_dsp", netlist.count("DSP48E1", ARRAY), "DSP48E1"),
+        Row("synth.wgt_kib", arch.wgt_bytes / KIB, "KiB"),
+        Row("synth.act_kib", arch.act_bytes / KIB, "KiB"),
+        Row("synth.logic_levels", longest.levels, "1"),
+    ]

@@ -1,0 +1,83 @@
+"""`codesign compile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from codesign.arch import Arch
+from codesign.cli.console import console
+from codesign.cli.model import FloatArray, Model, load_model
+from codesign.cli.options import EXISTING_FILE, FILE, arch_option, load_array, seed_option
+from codesign.compiler import compile as compile_graph
+from codesign.quant.calibrate import METHODS, Method
+from codesign.quant.quantize import quantize_network
+from codesign.report.run import latency_ms
+
+RANDOM_SAMPLES = 16
+
+
+@click.command()
+@click.argument("model")
+@arch_option()
+@click.option("-o", "--output", type=FILE, required=True, help="The program file to write.")
+@click.option(
+    "--calibration", type=EXISTING_FILE,
+    help="Typical inputs [K, C, H, W] as .npy: they set the ranges of the int8 values.",
+)  # fmt: skip
+@click.option("--method", type=click.Choice(METHODS), default="minmax", show_default=True,
+              help="How calibration chooses a range.")  # fmt: skip
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Samples of one inference.")  # fmt: skip
+@seed_option()
+@click.option("--keep-tensors", is_flag=True,
+              help="Save every layer's result to DRAM, for debugging: slower.")  # fmt: skip
+def command(
+    model: str,
+    arch: Arch,
+    output: Path,
+    calibration: Path | None,
+    method: Method,
+    batch: int,
+    seed: int,
+    keep_tensors: bool,
+) -> None:
+    """Quantise MODEL to int8 and compile it for an architecture.
+
+    MODEL is a `.pt2` file that torch.export.save wrote, or `module:function`: a function without
+    arguments that returns (torch.nn.Module, example input).
+
+    \b
+    Examples:
+      codesign compile net.pt2 --arch pynq_z2 --calibration images.npy -o net.prog
+      codesign compile codesign.zoo.resnet8:resnet8 --arch pynq_z2 -o resnet8.prog
+      codesign compile mine:network --arch board.yaml --batch 4 -o mine.prog
+    """
+    loaded = load_model(model, seed)
+    samples = load_array(calibration) if calibration else _substitute(loaded, seed)
+    graph = quantize_network(loaded.network, samples.astype(np.float32), batch, method)
+    program = compile_graph(graph, arch, seed=seed, keep_tensors=keep_tensors)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    program.save(output)
+    milliseconds = latency_ms(program.predicted_cycles, arch.clock_mhz)
+    console.print(
+        f"{output}: {len(graph.ops)} layers for {arch.name}, {program.predicted_cycles:,} cycles "
+        f"({milliseconds:.4f} ms at {arch.clock_mhz:g} MHz) predicted for a batch of {batch}"
+    )
+
+
+def _substitute(model: Model, seed: int) -> FloatArray:
+    """Inputs to calibrate with where the user gives none."""
+    if model.example is not None and np.ptp(model.example) > 0:
+        console.print(
+            "Calibrating with the model's example input: give --calibration for accuracy."
+        )
+        return model.example
+    console.print(
+        "Calibrating with random inputs: cycles are right, but for accuracy give --calibration."
+    )
+    shape = model.network.shapes[model.network.inputs[0]]
+    random = np.random.default_rng(seed)
+    return random.standard_normal((RANDOM_SAMPLES, *shape)).astype(np.float32)

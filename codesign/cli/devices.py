@@ -1,0 +1,16 @@
+"""The devices that a program can run on from the command line."""
+
+from __future__ import annotations
+
+from codesign.arch import Arch
+from codesign.reference.device import ReferenceDevice
+from host.device import Device
+from sim.device import RtlDevice
+
+KINDS = ("reference", "rtl")
+"""Machine reference, RTL simulation."""
+
+
+def open_device(kind: str, arch: Arch) -> Device:
+    """A device of one of ``KINDS``; the caller closes it (``with``). RTL is built where needed."""
+    return RtlDevice(arch) if kind == "rtl" else ReferenceDevice(arch)

@@ -1,0 +1,82 @@
+"""MODEL on the command line: a saved ``torch.export`` program, or a function that makes a model."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from codesign.errors import GraphError
+from codesign.frontend.network import Network
+from codesign.frontend.torch_export import from_exported, from_module, load_program
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A float network, and the example input [1, C, H, W] that came with it, if one did."""
+
+    network: Network
+    example: FloatArray | None
+
+
+def load_model(model: str, seed: int) -> Model:
+    """MODEL as a float network; torch's generator is seeded before a function is called.
+
+    Raises
+    ------
+    ValueError
+        MODEL is neither a ``.pt2`` file nor ``module:function``.
+    CodesignError
+        The network cannot be converted.
+    """
+    if model.endswith(".pt2"):
+        path = Path(model)
+        if not path.is_file():
+            raise ValueError(f"no file is called {model!r}")
+        program = load_program(path)
+        example = program.example_inputs[0][0] if program.example_inputs else None
+        return Model(
+            from_exported(program, path.stem), None if example is None else _array(example)
+        )
+    module, colon, function = model.partition(":")
+    if not colon:
+        raise ValueError(
+            f"MODEL {model!r} is neither a .pt2 file (torch.export.save) nor `module:function`"
+        )
+    return _from_function(module, function, seed)
+
+
+def _from_function(module: str, function: str, seed: int) -> Model:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        make = getattr(importlib.import_module(module), function, None)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"module {module!r} cannot be imported from here: {error}") from error
+    finally:
+        sys.path.pop(0)
+    if not callable(make):
+        raise ValueError(f"module {module!r} has no function {function!r}")
+    torch.manual_seed(seed)
+    made = make()
+    try:
+        network, example = made
+    except (TypeError, ValueError):
+        network = example = None
+    if not isinstance(network, torch.nn.Module) or not isinstance(example, torch.Tensor):
+        raise GraphError(
+            f"{module}:{function} returns {type(made).__name__}; "
+            "return (torch.nn.Module, example input tensor)"
+        )
+    return Model(from_module(network, example, function), _array(example))
+
+
+def _array(example: torch.Tensor) -> FloatArray:
+    values: FloatArray = example.detach().float().numpy()
+    return values

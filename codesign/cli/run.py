@@ -1,0 +1,92 @@
+"""`codesign run`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from codesign.artifact import Program
+from codesign.cli.console import console, progress, show_report
+from codesign.cli.devices import KINDS, open_device
+from codesign.cli.options import EXISTING_FILE, FILE, load_array
+from codesign.cli.session import (
+    Outputs,
+    device_outputs,
+    encode,
+    equal,
+    graph_outputs,
+    measure,
+)
+from codesign.quant.values import Coding
+from codesign.report import files
+from codesign.report.run import run_report
+from codesign.report.timeline import timeline
+from host.driver import Accelerator
+
+
+@click.command()
+@click.argument("program", type=EXISTING_FILE)
+@click.option("--inputs", type=EXISTING_FILE, required=True, help="[K, C, H, W] as .npy.")
+@click.option("--device", type=click.Choice(KINDS), default="reference", show_default=True)
+@click.option("--outputs", type=FILE, help="Where to write the results.")
+@click.option("--report", type=FILE, help="Where to write the figures as JSON.")
+@click.option("--timeline", "timeline_file", type=FILE, help="Where to write a Perfetto timeline.")
+def command(
+    program: Path,
+    inputs: Path,
+    device: str,
+    outputs: Path | None,
+    report: Path | None,
+    timeline_file: Path | None,
+) -> None:
+    """Run PROGRAM on the samples of an .npy file.
+
+    Real inputs are quantised and give real results; int8 inputs are codes and give codes.
+    `reference` is the machine reference in numpy, `rtl` the generated hardware in simulation.
+    Any number of samples runs, in batches of the program's size. Several outputs become an .npz.
+
+    \b
+    Examples:
+      codesign run net.prog --inputs images.npy --outputs logits.npy
+      codesign run net.prog --inputs images.npy --device rtl --report run.json --timeline run.trace
+    """
+    loaded = Program.load(program)
+    values = load_array(inputs)
+    codes = encode(loaded, values)
+    expected = graph_outputs(loaded.graph, codes)
+    with open_device(device, loaded.arch) as opened, progress() as bars:
+        task = bars.add_task(f"running on {device}", total=len(codes), note="")
+        with Accelerator(opened, trace=False) as accelerator:
+            accelerator.load(program)
+            found = device_outputs(
+                accelerator, codes, loaded.graph.batch, partial(bars.advance, task)
+            )
+        exact = equal(found, expected)
+        measured = measure(device, loaded, program, opened, codes, exact)
+    figures = run_report(loaded, measured)
+    if outputs:
+        _save(loaded, outputs, found, real=values.dtype != np.int8)
+    if report:
+        files.write_json(report, figures)
+    if timeline_file:
+        files.write_json(timeline_file, timeline(loaded, measured.execution))
+    show_report(figures)
+    if not exact:
+        console.print("The outputs differ from the graph reference: `codesign check` tells where.")
+
+
+def _save(program: Program, path: Path, found: Outputs, real: bool) -> None:
+    results: dict[str, Any] = {
+        layout.name: Coding(layout.scale, layout.zero_point).decode(codes) if real else codes
+        for layout, codes in zip(program.outputs, found, strict=True)
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        if len(results) == 1:
+            np.save(file, next(iter(results.values())))
+        else:
+            np.savez(file, **results)
