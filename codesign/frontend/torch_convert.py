@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -48,14 +48,23 @@ _FIRST_ONLY = {
 
 
 class Converter:
-    """Walks the nodes of one program, given the values of its placeholders but the input."""
+    """Walks the nodes of one program, given the values of its placeholders but the input.
+
+    Of the program's results those at the indices ``returned`` are the user's; the others are what
+    operations in place leave behind.
+    """
 
     def __init__(
-        self, nodes: Iterable[Node], placeholders: dict[str, Any], input_name: str
+        self,
+        nodes: Iterable[Node],
+        placeholders: dict[str, Any],
+        input_name: str,
+        returned: Sequence[int],
     ) -> None:
         self.scope = Scope(nodes)
         self._placeholders = placeholders
         self._input = input_name
+        self._returned = returned
         self._outputs: tuple[str, ...] = ()
 
     def network(self, name: str) -> net.Network:
@@ -104,7 +113,8 @@ class Converter:
         self.scope.shapes[node.name] = self.scope.shape(node)
 
     def _output(self, node: Node) -> None:
-        results = node.args[0] if isinstance(node.args[0], tuple | list) else (node.args[0],)
+        every = node.args[0] if isinstance(node.args[0], tuple | list) else (node.args[0],)
+        results = [every[index] for index in self._returned]
         for result in results:
             if isinstance(result, Node) and self.scope.names.get(result) in self.scope.not_real:
                 raise GraphError(f"output {result} is no real tensor; return float32 tensors alone")

@@ -58,10 +58,12 @@ def from_exported(program: torch.export.ExportedProgram, name: str = "network") 
     inputs = [spec.arg.name for spec in signature.input_specs if spec.kind is InputKind.USER_INPUT]
     if len(inputs) != 1:
         raise GraphError(f"network {name!r} has {len(inputs)} inputs {inputs}; one is accepted")
-    converter = Converter(program.graph.nodes, _constants(program), inputs[0])
+    kinds = [spec.kind for spec in signature.output_specs]
+    returned = [index for index, kind in enumerate(kinds) if kind is OutputKind.USER_OUTPUT]
+    converter = Converter(program.graph.nodes, _constants(program), inputs[0], returned)
     for node in program.graph.nodes:
         converter.convert(node)
-    changed = [spec for spec in signature.output_specs if spec.kind is not OutputKind.USER_OUTPUT]
+    changed = [s for s in signature.output_specs if s.kind is OutputKind.BUFFER_MUTATION]
     if changed:
         raise GraphError(
             f"network {name!r} changes {changed[0].target!r} while it runs; keep no state in it"

@@ -170,3 +170,19 @@ def test_weights_that_are_not_finite() -> None:
 def test_arguments_of_another_type() -> None:
     with pytest.raises(TypeError, match="a torch module and a tensor are needed, not list and int"):
         from_module([], 1)  # type: ignore[arg-type]
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.count += 1
+        return x * 2
+
+
+def test_state() -> None:
+    message = "network 'Counting' changes 'count' while it runs; keep no state in it"
+    with pytest.raises(GraphError, match=message):
+        from_module(Counting(), torch.zeros(1, 4))

@@ -33,7 +33,7 @@ def agrees(module: nn.Module, x: torch.Tensor, tolerance: float = 2e-5) -> Netwo
     """Check the converted network, and return it simplified (and checked again)."""
     module.eval()
     with torch.no_grad():
-        expected = module(x).numpy()
+        expected = module(x.clone()).numpy()
     network = from_module(module, x[:2])
     simple = simplify(network)
     for one in (network, simple):
@@ -219,6 +219,11 @@ def test_names_and_places_are_the_users() -> None:
     network = from_module(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), image(1, 3, 5, 5))
     assert [op.name for op in network.ops] == ["0", "1"]
     assert network.origin["0"].startswith("0 (Conv2d)")
+
+
+def test_operations_in_place_on_the_input() -> None:
+    network = agrees(Wrapped(lambda x: nn.functional.relu(x, inplace=True)), image(2, 3, 4, 4))
+    assert len(network.outputs) == 1
 
 
 def test_two_outputs() -> None:
