@@ -78,27 +78,26 @@ def _shifted(m: Module, name: str, value, shift: _Timeline, cycle: int):
     amount, rest = shift.at(cycle), shift.at(cycle + 1)
     doubled = Signal(signed(len(value) + 1), name=f"{name}_doubled")
     m.d.comb += doubled.eq(Cat(0, value))
-    coarse, beyond16 = _fit(_quarters(doubled, amount[4:6], 16), ROUND_BITS + 15)
-    medium, beyond4 = _fit(_quarters(coarse, amount[2:4], 4), ROUND_BITS + 3)
+    coarse, beyond16 = _fit(m, f"{name}_coarse", doubled, amount, 4, ROUND_BITS + 15)
+    medium, beyond4 = _fit(m, f"{name}_medium", coarse, amount, 2, ROUND_BITS + 3)
     near = _register(m, f"{name}_near", medium)
     far = _register(m, f"{name}_far", Cat(beyond16, beyond4))
     negative = _register(m, f"{name}_negative", value[-1])
-    fine, beyond1 = _fit(_quarters(near, rest[0:2], 1), ROUND_BITS)
-    extreme = Cat((~negative).replicate(ROUND_BITS - 1), negative).as_signed()
+    fine, beyond1 = _fit(m, f"{name}_fine", near, rest, 0, ROUND_BITS)
+    largest = (1 << (ROUND_BITS - 1)) - 1
+    extreme = Mux(negative, Const(~largest, signed(ROUND_BITS)), largest)
     return _register(m, f"{name}_half", Mux(far.any() | beyond1, extreme, fine))
 
 
-def _quarters(value, amount, step: int):
-    """A signed value shifted right by 0..3 steps: one LUT6 a bit."""
-    lower = Mux(amount[0], value >> step, value)
-    upper = Mux(amount[0], value >> 3 * step, value >> 2 * step)
-    return Mux(amount[1], upper, lower)
+def _fit(m: Module, name: str, value, amount, position: int, bits: int):
+    """A signed value shifted right by two bits of the amount, which is one LUT6 a bit.
 
-
-def _fit(value, bits: int):
-    """The low bits of a signed value, and whether they do not hold it."""
-    upper = value[bits - 1 :]
-    return value[:bits].as_signed(), upper.any() & ~upper.all()
+    Returns the low bits of the result, and whether they do not hold it.
+    """
+    shifted = Signal.like(value, name=name)
+    m.d.comb += shifted.eq(value >> Cat(Const(0, position), amount[position : position + 2]))
+    upper = shifted[bits - 1 :]
+    return shifted[:bits].as_signed(), upper.any() & ~upper.all()
 
 
 def _rounded(m: Module, name: str, half, zero_point):
@@ -250,19 +249,17 @@ def _product(m: Module, name: str, v, multiplier: _Timeline, cycle: int):
 
 def _booth(m: Module, name: str, bits, factor):
     """A radix-4 digit times ``factor``, registered: complement if negative, and the + 1 due."""
-    single, double = bits[0] ^ bits[1], (bits[2] ^ bits[1]) & ~(bits[0] ^ bits[1])
-    negative = bits[2]
-    once = Cat(factor, factor[-1])
-    magnitude = Mux(single, once, 0) | Mux(double, Cat(0, factor), 0)
-    partial = magnitude ^ negative.replicate(MULTIPLIER_BITS + 1)
-    return _register(m, name, partial.as_signed()), _register(m, f"{name}_minus", negative)
+    negative, single = bits[2], bits[0] ^ bits[1]
+    double = bits == Mux(negative, 0b100, 0b011)
+    magnitude = Signal(signed(MULTIPLIER_BITS + 1), name=f"{name}_magnitude")
+    m.d.comb += magnitude.eq(Mux(single, factor, Mux(double, Cat(0, factor).as_signed(), 0)))
+    partial = _register(m, name, Mux(negative, ~magnitude, magnitude))
+    return partial, _register(m, f"{name}_minus", negative)
 
 
 def _top_digit(m: Module, name: str, bits, factor, negated):
     """The digit -1, 0 or 1 that remains at the sign: bit 30 minus bit 31."""
-    once = Cat(factor, factor[-1])
-    partial = Mux(bits[0] == bits[1], 0, Mux(bits[1], negated, once))
-    return _register(m, name, partial.as_signed())
+    return _register(m, name, Mux(bits[0] == bits[1], 0, Mux(bits[1], negated, factor)))
 
 
 def _residual_added(m: Module, name: str, q, residual, config):
