@@ -49,7 +49,10 @@ class Bench:
         return f"{self.module}[{self.arch}]"
 
 
-BENCHES = tuple(Bench(module, arch) for module in ("array", "post") for arch in ARCHS)
+BENCHES = (
+    *(Bench(module, arch) for module in ("array", "post") for arch in ARCHS),
+    Bench("top", "tiny"),
+)
 
 
 @dataclass(frozen=True)
