@@ -1,5 +1,8 @@
 """The array of processing elements: P pixels times M input times N output channels per cycle."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
@@ -59,31 +62,23 @@ class WeightExpander(Component):
 
 
 def _select(m: Module, name: str, choices):
-    """The one word whose enable is set, ``latency.array_select`` cycles later; zero where none is.
+    """The one word whose enable is set, ``latency.array_select`` cycles later.
 
     ``choices`` are pairs of word and enable. Gating and ORing ``latency.SELECT_RADIX`` words
-    takes one LUT6 a bit and level.
+    takes one LUT6 a bit and level; with no enable set that gives zero. A single word passes.
     """
+    if len(choices) == 1:
+        return choices[0][0]
     words = [Mux(enable, word, 0) for word, enable in choices]
     level = 0
-    if len(words) == 1:
-        return choices[0][0]
     while len(words) > 1:
-        merged = []
-        for i in range(0, len(words), latency.SELECT_RADIX):
-            word = Signal(len(choices[0][0]), name=f"{name}{level}_{len(merged)}", reset_less=True)
-            terms = words[i : i + latency.SELECT_RADIX]
-            m.d.sync += word.eq(_any(terms))
-            merged.append(word)
-        words, level = merged, level + 1
+        groups = range(0, len(words), latency.SELECT_RADIX)
+        words = [
+            delay(m, reduce(or_, words[i : i + latency.SELECT_RADIX]), 1, f"{name}{level}_{i}")
+            for i in groups
+        ]
+        level += 1
     return words[0]
-
-
-def _any(terms):
-    result = terms[0]
-    for term in terms[1:]:
-        result = result | term
-    return result
 
 
 class Array(Component):

@@ -173,16 +173,16 @@ class PixelLane(Component):
         return blocks
 
     def _pair_terms(self, m: Module, pair: int, acts):
+        """A tap's sums of products for the pair's even and odd output."""
         M, N = self.arch.in_channels, self.arch.out_channels
-        terms = [], []
-        for start in range(0, M, CHAIN_LENGTH):
-            channels = range(start, start + CHAIN_LENGTH)
-            sums = _chain(
+        chains = [
+            _chain(
                 m,
-                f"pair{pair}_{start}",
+                f"pair{pair}_{channels.start}",
                 [self.pairs[channel * N // 2 + pair] for channel in channels],
                 [acts[channel] for channel in channels],
             )
-            for term, chain_sum in zip(terms, sums, strict=True):
-                term.append(chain_sum)
-        return tuple(_tree(m, f"output{2 * pair + odd}", terms[odd]) for odd in (0, 1))
+            for channels in (range(s, s + CHAIN_LENGTH) for s in range(0, M, CHAIN_LENGTH))
+        ]
+        terms = zip(*chains, strict=True)
+        return [_tree(m, f"output{2 * pair + odd}", list(t)) for odd, t in enumerate(terms)]
