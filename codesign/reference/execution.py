@@ -56,6 +56,9 @@ class _Queued:
     arrival: int
     number: int = 0
     start: int = 0
+    ready: int = 0
+    """Checked, and all its tokens there."""
+    checked: tuple[int, int] = (0, 0)
     clock: Clock = field(default_factory=dict)
 
 
@@ -67,8 +70,10 @@ class _State:
     active: deque[_Queued] = field(default_factory=deque)
     arrivals: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
-    spans: list[tuple[int, int]] = field(default_factory=list)
-    """Cycles [first, after the last) in execution."""
+    busy: list[tuple[int, int]] = field(default_factory=list)
+    """Cycles [first, after the last) with an instruction that lacks nothing."""
+    running: list[tuple[int, int]] = field(default_factory=list)
+    """Likewise, with an instruction in execution."""
     lacks: list[tuple[int, int]] = field(default_factory=list)
     """Likewise with an instruction that lacks a token."""
 
@@ -286,7 +291,8 @@ class Execution:
         head = state.queue.popleft()
         tokens = self._tokens.available(unit, head.instruction["wait"]) or 0
         decoded = (state.accepted(len(state.starts)) or 0) + _DECODE[unit]
-        state.lacks.append((decoded, max(decoded, tokens)))
+        head.checked, head.ready = (decoded - 1, decoded), max(decoded, tokens)
+        state.lacks.append((decoded, head.ready))
         for known in self._tokens.take(unit, head.instruction["wait"], cycle):
             for peer, number in known.items():
                 clock[peer] = max(clock[peer], number)
@@ -304,7 +310,8 @@ class Execution:
         head = self._units[unit].active.popleft()
         known = head.clock | {unit: head.number}
         self._tokens.give(unit, head.instruction["signal"], end + 1, known)
-        self._units[unit].spans.append((head.start, end))
+        self._units[unit].running.append((head.start + 1, end))
+        self._units[unit].busy += [head.checked, (head.ready, end)]
         self._last_end = max(self._last_end, end)
         self.trace.append(TraceRecord(unit, head.index, head.start, end))
 
@@ -377,13 +384,13 @@ class Execution:
             raise AssertionError("nothing has run yet")
         done = self._done
         load, save = self._units[Unit.LOAD], self._units[Unit.SAVE]
-        load_busy, load_lacks = _occupied(load, done)
-        save_busy, save_lacks = _occupied(save, done)
+        load_busy, load_running, load_lacks = _levels(load, done)
+        save_busy, _, save_lacks = _levels(save, done)
         return {
             "CYCLES": done,
             "LOAD_BUSY": load_busy,
             "LOAD_WAIT_TOKEN": load_lacks,
-            "LOAD_WAIT_DRAM": max(0, load_busy - self._load.beats - self._load.waits_port),
+            "LOAD_WAIT_DRAM": load_running - self._load.supplied,
             "LOAD_WAIT_PORT": self._load.waits_port,
             "CALC_BUSY": self._calc["busy"],
             "CALC_ACTIVE": self._calc["active"],
@@ -400,15 +407,13 @@ class Execution:
         }
 
 
-def _occupied(state: _State, cycles: int) -> tuple[int, int]:
-    """Cycles in execution, and cycles outside them with an instruction that lacks a token."""
-    busy = np.zeros(cycles + 1, np.bool_)
-    lacks = busy.copy()
-    for first, end in state.spans:
-        busy[first:end] = True
-    for first, end in state.lacks:
-        lacks[first:end] = True
-    return int(busy.sum()), int((lacks & ~busy).sum())
+def _levels(state: _State, cycles: int) -> tuple[int, int, int]:
+    """Cycles busy, cycles in execution, and cycles outside the latter that lack a token."""
+    busy, running, lacks = np.zeros((3, cycles + 1), np.bool_)
+    for level, spans in ((busy, state.busy), (running, state.running), (lacks, state.lacks)):
+        for first, end in spans:
+            level[first:end] = True
+    return int(busy.sum()), int(running.sum()), int((lacks & ~running).sum())
 
 
 def _opcode(word: bytes) -> Opcode | None:

@@ -78,11 +78,8 @@ class Load:
         self._pops: list[int] = []
         self._written = -1
         self.waits_port = 0
-
-    @property
-    def beats(self) -> int:
-        """Beats taken so far."""
-        return len(self._pops)
+        self.supplied = 0
+        """Cycles in which read data waited or was written."""
 
     def free(self) -> int | None:
         """First cycle in which an instruction can start; None if it is not known yet."""
@@ -127,10 +124,11 @@ class Load:
             self._asked += head.beats
             return None
         first, burst = self._arriving.popleft()
-        job = self._jobs[self._writing]
+        job, before = self._jobs[self._writing], self._written
         if job.taken is None:
             job.taken = max(job.start, self._written) + 1
         self._take(job, burst, first + _ARRIVE_LOAD + np.arange(burst.beats))
+        self.supplied += self._written - max(first + _ARRIVE_LOAD - 1, before)
         job.bursts_left -= 1
         if job.bursts_left:
             return None
