@@ -9,7 +9,7 @@ from math import gcd, lcm
 from codesign.arch import Arch
 from codesign.compiler.layout import PHASES, Storage, grid_width
 from codesign.compiler.network import Layer, Network
-from codesign.cost.cycles import calc_slots, load_cycles, save_cycles
+from codesign.cost.cycles import calc_slots, fetch_cycles, load_cycles, load_latency, save_cycles
 
 DRAM_ALIGNMENT = 16
 """Offsets and strides of a transfer are multiples of it (``isa``)."""
@@ -98,16 +98,20 @@ class _Cutter:
             for first, last in zip((0, *ends[:-1]), ends, strict=True)
         )
 
-    def finish(self, plan: tuple[Tile, ...]) -> int:
-        """Cycle in which the layer is done."""
+    def weigh(self, plan: tuple[Tile, ...]) -> int:
+        """Cycle in which the layer is done, plus the cycles in which CALC, once it has begun, waits
+        for a LOAD: a plan with such waits leans on a DRAM that is as fast as assumed."""
         arch, source = self.arch, self.source
-        loaded = done = saved = lines = 0
+        loaded = load_latency()
+        done = saved = lines = waits = 0
+        instructions = len(self.layer.blocks) * (2 if self.saving else 1) + 1
         for tile in plan:
             pixels = max(0, tile.source_last - lines) * source.pitch
             rows = source.planes * (PHASES if source.split else 1)
             if self.loading and pixels:
-                loaded += load_cycles(arch, rows, pixels)
+                loaded += load_cycles(arch, rows, pixels) + fetch_cycles(arch, instructions)
             lines = max(lines, tile.source_last)
+            waits += max(0, loaded - done) if done else 0
             done = max(done, loaded)
             height = tile.last - tile.first
             count = groups(arch, height, self.columns, self.pitch)
@@ -116,7 +120,7 @@ class _Cutter:
                 if self.saving:
                     words = height * self.target.pitch
                     saved = max(saved, done) + save_cycles(arch, block.planes, words)
-        return max(done, saved)
+        return max(done, saved) + waits
 
 
 def tiles(
@@ -140,7 +144,7 @@ def tiles(
         step = line_unit(arch, target) if saving else 1
     cutter = _Cutter(network, arch, source, target, layer, pitch, height, loading, saving)
     plans = {cutter.cut(ends) for ends in _cuts(height, step)}
-    return min(plans, key=lambda plan: (cutter.finish(plan), len(plan)))
+    return min(plans, key=lambda plan: (cutter.weigh(plan), len(plan)))
 
 
 def line_unit(arch: Arch, storage: Storage) -> int:

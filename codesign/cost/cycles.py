@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from codesign import latency
 from codesign.arch import Arch
+from codesign.isa import INSTRUCTION_BYTES
 from codesign.reference.timing import Dram
 
 _PIPELINE = 16
 """About the cycles of a transfer before its first request and after its last beat or response."""
+_ROW = 8
+"""About the cycles lost to each row of a LOAD: its bursts begin anew."""
 
 
 def calc_slots(arch: Arch, groups: int, taps: int) -> int:
@@ -15,9 +18,20 @@ def calc_slots(arch: Arch, groups: int, taps: int) -> int:
     return groups * latency.calc_interval(arch, taps) + latency.CALC_GAP
 
 
+def load_latency() -> int:
+    """Cycles from the start of a LOAD to its first word."""
+    return _PIPELINE + Dram().read_latency
+
+
 def load_cycles(arch: Arch, rows: int, words: int) -> int:
-    """Cycles of a LOAD of ``rows`` by ``words`` ACT words that has the bus for itself."""
-    return _PIPELINE + Dram().read_latency + _beats(arch, rows, words)
+    """Cycles that a LOAD of ``rows`` by ``words`` ACT words keeps the bus; the latency of one LOAD
+    passes while the one before is on the bus."""
+    return rows * _ROW + _beats(arch, rows, words)
+
+
+def fetch_cycles(arch: Arch, instructions: int) -> int:
+    """Cycles that FETCH keeps the bus for as many instructions."""
+    return instructions * INSTRUCTION_BYTES // arch.beat_bytes
 
 
 def save_cycles(arch: Arch, rows: int, words: int) -> int:

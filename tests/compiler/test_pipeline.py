@@ -61,6 +61,29 @@ def test_resnet8_takes_less_than_37000_cycles():
     assert len(program.inputs[0].fold) == 2
 
 
+@pytest.mark.parametrize(
+    ("shape", "outputs", "kernel", "stride", "groups", "least"),
+    [
+        ((64, 16, 16), 64, 3, 1, 1, 0.97),
+        ((64, 16, 16), 64, 1, 1, 1, 0.92),
+        ((32, 32, 32), 64, 3, 2, 1, 0.95),
+        ((64, 16, 16), 64, 3, 1, 64, 0.95),
+    ],
+)
+def test_single_layers_fill_the_array(shape, outputs, kernel, stride, groups, least):
+    rng = np.random.default_rng(0)
+    b = Builder(rng)
+    padding = (kernel // 2,) * 4
+    x = b.input(shape)
+    y = b.conv(x, outputs, (kernel, kernel), (stride, stride), padding, groups=groups)
+    arch = preset("pynq_z2")
+    program = compile(b.graph(y), arch)
+    calcs = [at for at in check(program, rng).trace if at.unit is isa.Unit.CALC]
+    cycles = max(at.end for at in calcs) - min(at.start for at in calcs)
+    peak = arch.pixels * arch.in_channels if groups > 1 else arch.macs_per_cycle
+    assert sum(span.macs for span in program.layers) / (cycles * peak) >= least
+
+
 def test_saved_program_runs_alike(tmp_path):
     program = compile(random_network(5), TINY, seed=5)
     program.save(tmp_path / "p")
