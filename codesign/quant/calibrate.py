@@ -43,9 +43,10 @@ def calibrate(
     method:
         ``minmax``: all that occurred. ``percentile``: cut what lies outside the central
         ``percentile`` per cent, half of it on each side. ``mse``: of ranges shrunk towards zero,
-        the one whose int8 codes have the least mean squared error (Banner, Nahshan, Soudry, "Post
-        training 4-bit quantization of convolutional networks", NeurIPS 2019, search for the
-        clipping value analytically; here the histogram is searched).
+        the one whose int8 codes have the least mean squared error. R. Banner, Y. Nahshan,
+        D. Soudry, "Post training 4-bit quantization of convolutional networks for
+        rapid-deployment", NeurIPS 2019, find it for assumed distributions; here the histogram is
+        searched.
     percentile:
         Between 50 and 100, for ``percentile`` alone.
     """

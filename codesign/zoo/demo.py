@@ -14,24 +14,29 @@ from torch.nn import functional
 from codesign.zoo.digits import Digits
 
 EPOCHS = 30
+WIDTH = 16
 _BATCH = 64
 _LEARNING_RATE = 4e-3
 
 
 class DemoNetwork(nn.Module):
-    """Digits [B, 1, 8, 8] -> logits [B, 10]; a residual CNN."""
+    """Digits [B, 1, 8, 8] -> logits [B, 10]; a residual CNN.
 
-    def __init__(self) -> None:
+    ``width`` is the number of channels at its start; half the default fits the smallest
+    architectures.
+    """
+
+    def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
-        self.stem = _conv(1, 16, 3)
-        self.residual = nn.Sequential(_conv(16, 16, 3), nn.ReLU(), _conv(16, 16, 3))
-        self.depthwise = _conv(16, 16, 3, groups=16)
-        self.pointwise = _conv(16, 32, 1)
-        self.strided = _conv(32, 48, 3, stride=2)
-        self.last = _conv(48, 48, 3)
+        self.stem = _conv(1, width, 3)
+        self.residual = nn.Sequential(_conv(width, width, 3), nn.ReLU(), _conv(width, width, 3))
+        self.depthwise = _conv(width, width, 3, groups=width)
+        self.pointwise = _conv(width, 2 * width, 1)
+        self.strided = _conv(2 * width, 3 * width, 3, stride=2)
+        self.last = _conv(3 * width, 3 * width, 3)
         self.pool = nn.MaxPool2d(2)
         self.average = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(48, 10)
+        self.classifier = nn.Linear(3 * width, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of a batch."""
@@ -54,8 +59,18 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int =
 
 def network() -> tuple[DemoNetwork, torch.Tensor]:
     """The untrained network and an example of its input."""
-    torch.manual_seed(0)
-    return DemoNetwork().eval(), torch.zeros(1, 1, 8, 8)
+    return _seeded(WIDTH)
+
+
+def small_network() -> tuple[DemoNetwork, torch.Tensor]:
+    """The same with half the channels: it fits the preset ``tiny``."""
+    return _seeded(WIDTH // 2)
+
+
+def _seeded(width: int) -> tuple[DemoNetwork, torch.Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return DemoNetwork(width).eval(), torch.zeros(1, 1, 8, 8)
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,7 @@ def train(
     seed: int = 0,
     epochs: int = EPOCHS,
     report: Callable[[Progress], None] = lambda _: None,
+    width: int = WIDTH,
 ) -> DemoNetwork:
     """Train on the training images, shifted by up to a pixel each way; report after each epoch.
 
@@ -82,18 +98,18 @@ def train(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _train(digits, seed, epochs, report)
+        return _train(digits, seed, epochs, report, width)
     finally:
         torch.set_num_threads(threads)
 
 
 def _train(
-    digits: Digits, seed: int, epochs: int, report: Callable[[Progress], None]
+    digits: Digits, seed: int, epochs: int, report: Callable[[Progress], None], width: int
 ) -> DemoNetwork:
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     images, labels = torch.from_numpy(digits.train_images), torch.from_numpy(digits.train_labels)
-    model = DemoNetwork().train()
+    model = DemoNetwork(width).train()
     steps = epochs * -(-len(images) // _BATCH)
     optimizer = torch.optim.Adam(model.parameters(), _LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
