@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 from codesign.arch import Arch
 from codesign.compiler.layout import Storage
@@ -55,9 +56,19 @@ def key(network: Network, tensor: str, sample: int | None) -> Key:
     return tensor, None if network.is_vector(tensor) else sample
 
 
-def lives(network: Network, order: Sequence[Pass], prefetch: bool) -> Lives:
-    """Lifetimes. ``prefetch``: a sample's input is loaded as soon as the sample before has been
-    read, else just before its first reader."""
+class Prefetch(IntEnum):
+    """When the input of a batch's later samples is loaded, the earliest last."""
+
+    NONE = 0
+    """Just before its first reader."""
+    BEHIND = 1
+    """As soon as the sample before has been read: in its place."""
+    BESIDE = 2
+    """While the sample before is read: in another place."""
+
+
+def lives(network: Network, order: Sequence[Pass], prefetch: Prefetch) -> Lives:
+    """Lifetimes of all maps in that order of passes."""
     first: dict[Key, int] = {}
     last: dict[Key, int] = {}
     for step, at in enumerate(order):
@@ -81,19 +92,22 @@ def _samples(network: Network, tensor: str) -> Sequence[int | None]:
 
 
 def _loads(
-    network: Network, first: Mapping[Key, int], last: dict[Key, int], prefetch: bool
+    network: Network, first: Mapping[Key, int], last: dict[Key, int], prefetch: Prefetch
 ) -> dict[Key, int]:
     loads: dict[Key, int] = {}
     for tensor in network.inputs:
         for sample in _samples(network, tensor):
             name = tensor, sample
             last.setdefault(name, 0)
+            reader = first.get(name, 0)
             if not sample:
                 loads[name] = 0
-            elif prefetch:
-                loads[name] = min(last[tensor, sample - 1] + 1, first.get(name, 0))
+            elif prefetch is Prefetch.NONE:
+                loads[name] = reader
+            elif prefetch is Prefetch.BEHIND:
+                loads[name] = min(reader, last[tensor, sample - 1] + 1)
             else:
-                loads[name] = first.get(name, 0)
+                loads[name] = min(reader, first.get((tensor, sample - 1), 0))
     return loads
 
 

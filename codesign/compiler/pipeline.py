@@ -12,14 +12,14 @@ from codesign import ir
 from codesign.arch import Arch
 from codesign.artifact import Program
 from codesign.compiler import emit
-from codesign.compiler.allocate import Key, Lives, Place, allocate, apart, lives
+from codesign.compiler.allocate import Prefetch, allocate, apart, lives
 from codesign.compiler.layout import Storage, plan, separate_phases
 from codesign.compiler.lower import lower
 from codesign.compiler.network import Network
 from codesign.compiler.order import order
-from codesign.compiler.resident import pack_resident
+from codesign.compiler.resident import Resident, pack_resident
 from codesign.compiler.schedule import Plan, buffers, schedule
-from codesign.compiler.tile import Pass, passes
+from codesign.compiler.tile import chunks, passes
 from codesign.compiler.verify import verify_network, verify_plan
 from codesign.errors import CapacityError
 from codesign.isa import Base
@@ -55,9 +55,7 @@ def compile(  # the name of what it does, as in `codesign compile`
     verify_network(network)
     storages = plan(network, arch)
     resident = pack_resident(network, arch, storages)
-    sequence = passes(network)
-    lifetimes, places = _place(network, arch, storages, sequence)
-    decided = Plan(network, arch, storages, sequence, lifetimes, places, resident)
+    decided = _place(network, arch, storages, resident)
     verify_plan(decided)
     layouts = buffers(decided, graph, keep_tensors)
     steps = schedule(decided, layouts)
@@ -74,7 +72,7 @@ def compile(  # the name of what it does, as in `codesign compile`
         input_bytes=layouts.sizes[Base.INPUT],
         output_bytes=layouts.sizes[Base.OUTPUT],
         scratch_bytes=layouts.sizes[Base.SCRATCH],
-        layers=emit.spans(steps, sequence, graph.batch),
+        layers=emit.spans(steps, decided.passes, graph.batch),
         tensors=layouts.tensors,
         predicted_cycles=0,
         seed=seed,
@@ -83,18 +81,23 @@ def compile(  # the name of what it does, as in `codesign compile`
     return dataclasses.replace(program, predicted_cycles=predict(program))
 
 
-def _place(
-    network: Network, arch: Arch, storages: dict[str, Storage], sequence: tuple[Pass, ...]
-) -> tuple[Lives, dict[Key, Place]]:
-    """Load a batch's inputs ahead where memory allows."""
-    for prefetch in (True, False):
-        lifetimes = lives(network, sequence, prefetch)
+def _place(network: Network, arch: Arch, storages: dict[str, Storage], resident: Resident) -> Plan:
+    """Take as many samples in turn, and load their inputs as early, as memory allows."""
+    chosen = chunks(network, arch, storages)
+    orders = [(chunk, ahead) for chunk in chosen for ahead in sorted(Prefetch, reverse=True)]
+    if network.batch == 1:
+        orders = [(1, Prefetch.NONE)]
+    for chunk, ahead in orders:
+        sequence = passes(network, chunk)
+        lifetimes = lives(network, sequence, ahead)
         pairs = list(apart(network, sequence, lifetimes))
         try:
-            return lifetimes, allocate(network, arch, storages, lifetimes, pairs)
+            places = allocate(network, arch, storages, lifetimes, pairs)
         except CapacityError:
-            if not prefetch:
+            if (chunk, ahead) == orders[-1]:
                 raise
+        else:
+            return Plan(network, arch, storages, sequence, lifetimes, places, resident)
     raise AssertionError("the loop returns or raises")
 
 

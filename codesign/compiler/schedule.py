@@ -114,6 +114,8 @@ class _Schedule:
             for number, tile in enumerate(cuts):
                 if self._loading(index, at):  # one tile ahead of the one computed
                     yield from self._load_tiles(at, cuts[number : number + 2])
+                if number + 2 >= len(cuts):
+                    yield from self._load_due(index)
                 for block_number, block in enumerate(at.layer.blocks):
                     values = self._calc(at, tile, block_number, block)
                     yield Step(Opcode.CALC, at.layer.where, values, index)
@@ -139,15 +141,21 @@ class _Schedule:
         )
 
     def _begin_loads(self, index: int, cuts: tuple[Tile, ...]) -> Iterator[Step]:
-        """Loads that are due before a pass: the lines of its first tile, and other maps whole."""
+        """What a pass needs to begin: the lines of its first tile, and other maps whole."""
         plan = self.plan
-        at, own = plan.passes[index], None
+        at = plan.passes[index]
         if self._loading(index, at):
-            own = key(plan.network, at.layer.source, at.sample)
             yield from self._load_tiles(at, cuts[:1])
-        for name, load in plan.lives.loads.items():
-            if load == index and name != own:
-                yield from self._load(name, plan.storages[name[0]].lines)
+        for tensor in at.layer.reads:
+            name = key(plan.network, tensor, at.sample)
+            if plan.lives.loads.get(name) == index and name not in self.loaded:
+                yield from self._load(name, plan.storages[tensor].lines)
+
+    def _load_due(self, index: int) -> Iterator[Step]:
+        """Maps that later passes need, and that may be loaded from this pass on."""
+        for name, load in self.plan.lives.loads.items():
+            if load == index:
+                yield from self._load(name, self.plan.storages[name[0]].lines)
 
     def _load_tiles(self, at: Pass, cuts: tuple[Tile, ...]) -> Iterator[Step]:
         name = key(self.plan.network, at.layer.source, at.sample)

@@ -9,7 +9,14 @@ from math import gcd, lcm
 from codesign.arch import Arch
 from codesign.compiler.layout import PHASES, Storage, grid_width
 from codesign.compiler.network import Layer, Network
-from codesign.cost.cycles import calc_slots, fetch_cycles, load_cycles, load_latency, save_cycles
+from codesign.cost.cycles import (
+    calc_slots,
+    fetch_cycles,
+    load_cycles,
+    load_latency,
+    pipeline_cycles,
+    save_cycles,
+)
 
 DRAM_ALIGNMENT = 16
 """Offsets and strides of a transfer are multiples of it (``isa``)."""
@@ -36,14 +43,17 @@ class Tile:
     source_last: int
 
 
-def passes(network: Network) -> tuple[Pass, ...]:
-    """The order of execution. Layers on maps run sample by sample, so that only one sample's maps
-    are in memory; layers on 1 by 1 maps take the batch at once."""
+def passes(network: Network, chunk: int) -> tuple[Pass, ...]:
+    """The order of execution. Layers on maps run for ``chunk`` samples in turn before the next
+    layer does, so that no more than a chunk's maps are in memory; layers on 1 by 1 maps take the
+    batch at once."""
     order: list[Pass] = []
     stretch: list[Layer] = []
 
     def unroll() -> None:
-        order.extend(Pass(at, sample) for sample in range(network.batch) for at in stretch)
+        for first in range(0, network.batch, chunk):
+            samples = range(first, min(first + chunk, network.batch))
+            order.extend(Pass(at, sample) for at in stretch for sample in samples)
         stretch.clear()
 
     for layer in network.layers:
@@ -54,6 +64,28 @@ def passes(network: Network) -> tuple[Pass, ...]:
             stretch.append(layer)
     unroll()
     return tuple(order)
+
+
+def chunks(network: Network, arch: Arch, storages: Mapping[str, Storage]) -> tuple[int, ...]:
+    """Numbers of samples to take in turn, best first: with so many, one sample's layer is out of
+    the pipeline before the next layer needs it."""
+    work = [
+        sum(calc_slots(arch, count, len(block.taps)) for block in layer.blocks)
+        for layer in network.layers
+        if not network.together(layer) and (count := _groups_of(network, arch, storages, layer))
+    ]
+    if not work:
+        return (1,)
+    count = min(network.batch, 1 + -(-pipeline_cycles(arch) // min(work)))
+    found = [count]
+    while found[-1] > 1:
+        found.append(found[-1] // 2)
+    return tuple(found)
+
+
+def _groups_of(network: Network, arch: Arch, storages: Mapping[str, Storage], layer: Layer) -> int:
+    _, height, width = network.shapes[layer.target]
+    return groups(arch, height, width, grid_width(network, arch, storages, layer))
 
 
 def whole(network: Network, storages: Mapping[str, Storage], layer: Layer) -> Tile:

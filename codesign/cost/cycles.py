@@ -18,6 +18,11 @@ def calc_slots(arch: Arch, groups: int, taps: int) -> int:
     return groups * latency.calc_interval(arch, taps) + latency.CALC_GAP
 
 
+def pipeline_cycles(arch: Arch) -> int:
+    """Cycles from a group's last tap to a CALC that may read all its results."""
+    return latency.calc_finish(arch, 1, 1) + latency.CALC_FENCE
+
+
 def load_latency() -> int:
     """Cycles from the start of a LOAD to its first word."""
     return _PIPELINE + Dram().read_latency

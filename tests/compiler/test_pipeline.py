@@ -22,14 +22,14 @@ def compile_and_check(graph, arch, number, **options):
 
 
 @seed(20)
-@settings(max_examples=60, **SETTINGS)
+@settings(max_examples=45, **SETTINGS)
 @given(number=st.integers(0, 1 << 30), arch=st.sampled_from(ARCHS), keep=st.booleans())
 def test_random_layers(number, arch, keep):
     compile_and_check(random_layer(number), arch, number, keep_tensors=keep)
 
 
 @seed(21)
-@settings(max_examples=25, **SETTINGS)
+@settings(max_examples=15, **SETTINGS)
 @given(number=st.integers(0, 1 << 30), arch=st.sampled_from(ARCHS), keep=st.booleans())
 def test_random_networks(number, arch, keep):
     graph = random_network(number, strided=arch.drain == 1)
