@@ -50,7 +50,7 @@ class Bench:
 
 
 BENCHES = (
-    *(Bench(module, arch) for module in ("array", "post") for arch in ARCHS),
+    *(Bench(module, arch) for module in ("array", "post", "load", "save") for arch in ARCHS),
     Bench("top", "tiny"),
 )
 
