@@ -183,7 +183,7 @@ class ReadArbiter(Component):
         m = Module()
         sources = (self.load, self.fetch)
         accept, _ = _request(m, self, "ar", self._arch, sources, (LOAD_ID, FETCH_ID), Const(1, 1))
-        ended = Signal()
+        accepted, ended = Signal(), Signal()
         outstanding = Signal(self._OUTSTANDING_BITS)
         m.d.comb += self.rready.eq(1)
         m.d.sync += [
@@ -191,12 +191,13 @@ class ReadArbiter(Component):
             self.error.eq(self.rresp[1]),
             self.load_beat.eq(self.rvalid & (self.rid == LOAD_ID)),
             self.fetch_beat.eq(self.rvalid & (self.rid == FETCH_ID)),
+            accepted.eq(accept),
             ended.eq(self.rvalid & self.rlast),
-            self.busy.eq(outstanding.any()),
+            self.busy.eq(outstanding.any() | accepted),
         ]
-        with m.If(accept & ~ended):
+        with m.If(accepted & ~ended):
             m.d.sync += outstanding.eq(outstanding + 1)
-        with m.Elif(~accept & ended):
+        with m.Elif(~accepted & ended):
             m.d.sync += outstanding.eq(outstanding - 1)
         return m
 
@@ -235,7 +236,7 @@ class WriteArbiter(Component):
             m, self, "aw", self._arch, sources, (SAVE_ID, TRACE_ID), order.w_rdy
         )
         self._data(m, order, skid)
-        ended = Signal()
+        accepted, ended = Signal(), Signal()
         outstanding = Signal(8)
         m.d.comb += [order.w_en.eq(accept), order.w_data.eq(choice), self.bready.eq(1)]
         m.d.sync += [
@@ -243,12 +244,13 @@ class WriteArbiter(Component):
             self.trace_done.eq(self.bvalid & (self.bid == TRACE_ID)),
             self.error.eq(self.bresp[1]),
             self.beat.eq(self.wvalid & self.wready),
+            accepted.eq(accept),
             ended.eq(self.bvalid),
-            self.busy.eq(outstanding.any()),
+            self.busy.eq(outstanding.any() | accepted),
         ]
-        with m.If(accept & ~ended):
+        with m.If(accepted & ~ended):
             m.d.sync += outstanding.eq(outstanding + 1)
-        with m.Elif(~accept & ended):
+        with m.Elif(~accepted & ended):
             m.d.sync += outstanding.eq(outstanding - 1)
         return m
 

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import Component, In, Out
 from codesign.isa import ErrorCode, Unit
 from codesign.registers import STATUS_BUSY, STATUS_DONE, STATUS_ERROR, STATUS_RESETTING
 from hw.interfaces import INDEX_BITS
+from hw.transfer import count_up
 
 _HALF = 16
 _QUIET_CYCLES = 16
@@ -117,13 +118,10 @@ class RunControl(Component):
         return m
 
     def _clock(self, m: Module) -> None:
-        low, high = self.now[:_HALF], self.now[_HALF:]
         with m.If(self.begin):
             m.d.sync += self.now.eq(0)
         with m.Elif(self.running):
-            m.d.sync += low.eq(low + 1)
-            with m.If(low.all()):
-                m.d.sync += high.eq(high + 1)
+            count_up(m, self.now)
 
     def _soft_reset(self, m: Module):
         """Returns the last cycle of a soft reset."""
@@ -148,9 +146,13 @@ class RunControl(Component):
         low, high = Signal(_HALF), Signal(_HALF)
         unit = Signal(range(len(Unit) + 1))
         oldest, found = Signal(INDEX_BITS), Signal()
-        armed = Signal()
-        expired = Signal()
-        m.d.sync += armed.eq(self.watchdog.any() & self.running)
+        armed, compare, expired = Signal(), Signal(), Signal()
+        candidate = Signal(Unfinished())
+        m.d.sync += [
+            armed.eq(self.watchdog.any() & self.running),
+            candidate.eq(_pick([self.unfinished[i] for i in range(len(Unit))], unit)),
+            compare.eq(0),
+        ]
         m.d.comb += expired.eq(unit == len(Unit))
         with m.If(self.progress | ~armed):
             m.d.sync += [Cat(low, high).eq(self.watchdog), unit.eq(0), found.eq(0)]
@@ -158,8 +160,9 @@ class RunControl(Component):
             m.d.sync += low.eq(low - 1)
         with m.Elif(high.any()):
             m.d.sync += [low.eq(-1), high.eq(high - 1)]
+        with m.Elif(~compare & ~expired):
+            m.d.sync += compare.eq(1)
         with m.Elif(~expired):
-            candidate = _pick([self.unfinished[i] for i in range(len(Unit))], unit)
             m.d.sync += unit.eq(unit + 1)
             with m.If(candidate.valid & (~found | (candidate.index < oldest))):
                 m.d.sync += [oldest.eq(candidate.index), found.eq(1)]

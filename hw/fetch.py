@@ -12,7 +12,7 @@ from codesign.isa import INSTRUCTION_BYTES, ErrorCode, Opcode
 from codesign.registers import ADDRESS_BITS
 from hw.axi import Burst
 from hw.interfaces import INDEX_BITS, UnitControl, instructions
-from hw.transfer import ALIGNMENT_BITS, BurstWalk, instruction_layout
+from hw.transfer import ALIGNMENT_BITS, BurstWalk, Credit, count_up, instruction_layout
 
 QUEUE_DEPTH = 16
 _LONGEST = 32
@@ -52,7 +52,10 @@ class Queue(Component):
             m.d.sync += [self.o.valid.eq(1), head.eq(read.data), read.addr.eq(read.addr + 1)]
         with m.If(pushed):
             m.d.sync += write.addr.eq(write.addr + 1)
-        m.d.sync += level.eq(level + pushed - popped)
+        with m.If(pushed & ~popped):
+            m.d.sync += level.eq(level + 1)
+        with m.Elif(~pushed & popped):
+            m.d.sync += level.eq(level - 1)
         return m
 
 
@@ -107,14 +110,12 @@ class Fetch(Component):
         return INDEX_BITS + self._per_instruction.bit_length()
 
     def _request(self, m: Module, bursts: BurstWalk, fifo: SyncFIFO) -> None:
-        room = Signal(range(_FIFO_BEATS + 1), init=_FIFO_BEATS)
-        requested = self.burst.valid & self.burst.ready
-        taken = Mux(requested, self.burst.payload.length + 1, 0)
-        m.d.sync += [
-            room.eq(room + (fifo.r_en & fifo.r_rdy) - taken),
-            bursts.room.eq(room >= _LONGEST),
-        ]
+        m.submodules.credit = credit = Credit(_FIFO_BEATS, _LONGEST)
         m.d.comb += [
+            credit.popped.eq(fifo.r_en & fifo.r_rdy),
+            credit.requested.eq(self.burst.valid & self.burst.ready),
+            credit.length.eq(self.burst.payload.length),
+            bursts.room.eq(credit.room),
             bursts.i.payload.base.eq(self.base),
             bursts.i.payload.size.eq(self.size),
             bursts.i.payload.offset.eq(self.part_offset),
@@ -163,7 +164,8 @@ class Fetch(Component):
             (Opcode.SAVE, self.save),
         ):
             m.submodules[f"queue_{opcode.name.lower()}"] = queue = Queue(opcode)
-            chosen = state.opcode == opcode
+            chosen = Signal(name=f"chosen_{opcode.name.lower()}")
+            m.d.sync += chosen.eq(state.opcode == opcode)
             m.d.comb += [
                 queue.i.valid.eq(state.push & chosen),
                 queue.i.payload.word.eq(state.word),
@@ -178,9 +180,9 @@ class Fetch(Component):
 
     def _route(self, m: Module, bursts: BurstWalk, state: "_State", ready, empty) -> None:
         control = self.control
-        started, left = Signal(32), Signal(INDEX_BITS)
+        started, passed = Signal(32), Signal(INDEX_BITS)
         verdict = Signal(ErrorCode)
-        last = Signal()
+        first, last, sound = Signal(), Signal(), Signal()
         m.d.comb += [
             bursts.stop.eq(control.stop),
             control.retired_index.eq(state.index),
@@ -191,7 +193,8 @@ class Fetch(Component):
             control.fault.eq(0),
             control.retired.eq(0),
             self.done.eq(0),
-            last.eq(left == 1),
+            first.eq(state.index == 0),
+            last.eq(~passed == 1),
         ]
 
         def refuse(code, index=state.index):
@@ -203,11 +206,9 @@ class Fetch(Component):
             ]
 
         def proceed():
-            m.d.sync += [
-                state.full.eq(0),
-                state.index.eq(state.index + 1),
-                left.eq(left - 1),
-            ]
+            m.d.sync += state.full.eq(0)
+            count_up(m, state.index)
+            count_up(m, passed)
 
         with m.FSM() as fsm:
             with m.State("IDLE"):
@@ -217,7 +218,7 @@ class Fetch(Component):
                     m.d.sync += [
                         state.running.eq(1),
                         started.eq(control.now),
-                        left.eq(self.part_count),
+                        passed.eq(~self.part_count),
                     ]
                     m.next = "PART"
             with m.State("PART"):
@@ -226,7 +227,8 @@ class Fetch(Component):
                     refuse(ErrorCode.MALFORMED)
                     m.next = "HALT"
             with m.State("COLLECT"):
-                m.d.sync += verdict.eq(self._verdict(state, last))
+                judged = self._verdict(state, first, last)
+                m.d.sync += [verdict.eq(judged), sound.eq(judged == ErrorCode.NONE)]
                 with m.If(bursts.fault):
                     refuse(ErrorCode.ADDRESS_RANGE)
                     m.next = "HALT"
@@ -235,7 +237,8 @@ class Fetch(Component):
                 with m.Elif(state.full):
                     m.next = "JUDGE"
             with m.State("JUDGE"):
-                with m.If(verdict != ErrorCode.NONE):
+                m.d.comb += state.push.eq(sound)
+                with m.If(~sound):
                     refuse(verdict)
                     m.next = "HALT"
                 with m.Elif(state.opcode == Opcode.BEGIN):
@@ -244,13 +247,9 @@ class Fetch(Component):
                 with m.Elif(state.opcode == Opcode.END):
                     m.d.sync += started.eq(control.now)
                     m.next = "END"
-                with m.Else():
-                    m.d.comb += state.push.eq(~control.stop)
-                    with m.If(control.stop):
-                        m.next = "HALT"
-                    with m.Elif(ready):
-                        proceed()
-                        m.next = "COLLECT"
+                with m.Elif(ready):
+                    proceed()
+                    m.next = "COLLECT"
             with m.State("BEGUN"):
                 proceed()
                 m.next = "COLLECT"
@@ -276,14 +275,14 @@ class Fetch(Component):
         ).any()
         return unaligned | (self.part_count == 0) | self.part_count[INDEX_BITS:].any()
 
-    def _verdict(self, state: "_State", last):
+    def _verdict(self, state: "_State", first, last):
         begin = instruction_layout(Opcode.BEGIN)(state.word[: isa.width(isa.LAYOUTS[Opcode.BEGIN])])
         stranger = (begin.isa_version != ISA_VERSION) | (
             begin.fingerprint != self._arch.fingerprint
         )
         legal = Cat(*(state.opcode == opcode for opcode in Opcode)).any()
         is_begin, is_end = state.opcode == Opcode.BEGIN, state.opcode == Opcode.END
-        misplaced = (is_begin != (state.index == 0)) | (is_end != last)
+        misplaced = (is_begin != first) | (is_end != last)
         return Mux(
             state.error,
             ErrorCode.AXI_READ,

@@ -1,8 +1,8 @@
 """LOAD: from DRAM into the on-chip memories."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from codesign.arch import Arch
@@ -10,7 +10,16 @@ from codesign.isa import ErrorCode, Opcode, Target
 from hw.axi import BURST_BEATS, Burst
 from hw.interfaces import INDEX_BITS, ActWrite, MemoryWrite, UnitControl, instructions
 from hw.issue import Issue, Job
-from hw.transfer import Buffers, BurstWalk, PlaceWalk, Word, beats_bits, memory_shape
+from hw.transfer import (
+    BeatFifo,
+    Buffers,
+    BurstWalk,
+    Credit,
+    PlaceWalk,
+    Word,
+    beats_bits,
+    memory_shape,
+)
 
 FIFO_BEATS = 512
 """One RAMB36 of 72 bits: the longest latency that reads can hide is this minus one burst."""
@@ -50,7 +59,6 @@ class Load(Component):
         m.submodules.issue = issue = Issue(arch, Opcode.LOAD)
         m.submodules.bursts = bursts = BurstWalk(arch, beats_bits(arch))
         m.submodules.jobs = jobs = SyncFIFO(width=Job().size, depth=_JOBS)
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=arch.dma_bits + 1, depth=FIFO_BEATS)
         m.submodules.writer = writer = _Writer(arch)
         halt, walked = Signal(), Signal.like(issue.index)
         begin = Signal()
@@ -74,12 +82,6 @@ class Load(Component):
             writer.job.valid.eq(jobs.r_rdy),
             writer.job.payload.eq(jobs.r_data),
             jobs.r_en.eq(writer.job.ready),
-            fifo.w_en.eq(self.beat_valid),
-            fifo.w_data.eq(_with_error(self.beat, self.error)),
-            writer.beat_valid.eq(fifo.r_rdy),
-            writer.beat.eq(fifo.r_data[: arch.dma_bits]),
-            writer.error.eq(fifo.r_data[-1]),
-            fifo.r_en.eq(writer.beat_ready),
             control.retired.eq(writer.retired),
             control.retired_index.eq(writer.retired_index),
             control.retired_start.eq(writer.retired_start),
@@ -87,17 +89,27 @@ class Load(Component):
         ]
         with m.If(begin):
             m.d.sync += walked.eq(issue.index)
-        self._credit(m, bursts, fifo)
+        self._beats(m, bursts, writer)
         self._faults(m, issue, bursts, writer, walked, halt)
         self._levels(m, issue, bursts, jobs, writer)
         return m
 
-    def _credit(self, m: Module, bursts: BurstWalk, fifo: SyncFIFOBuffered) -> None:
-        room = Signal(range(FIFO_BEATS + 1), init=FIFO_BEATS)
-        popped = fifo.r_en & fifo.r_rdy
-        requested = bursts.o.valid & bursts.o.ready
-        taken = Mux(requested, bursts.o.payload.length + 1, 0)
-        m.d.sync += [room.eq(room + popped - taken), bursts.room.eq(room >= BURST_BEATS)]
+    def _beats(self, m: Module, bursts: BurstWalk, writer) -> None:
+        arch = self._arch
+        m.submodules.fifo = fifo = BeatFifo(arch.dma_bits + 1, FIFO_BEATS)
+        m.submodules.credit = credit = Credit(FIFO_BEATS, BURST_BEATS)
+        m.d.comb += [
+            fifo.write.eq(self.beat_valid),
+            fifo.data.eq(Cat(self.beat, self.error)),
+            writer.beat_valid.eq(fifo.o.valid),
+            writer.beat.eq(fifo.o.payload[: arch.dma_bits]),
+            writer.error.eq(fifo.o.payload[-1]),
+            fifo.o.ready.eq(writer.beat_ready),
+            credit.popped.eq(fifo.o.valid & fifo.o.ready),
+            credit.requested.eq(bursts.o.valid & bursts.o.ready),
+            credit.length.eq(bursts.o.payload.length),
+            bursts.room.eq(credit.room),
+        ]
 
     def _faults(self, m: Module, issue: Issue, bursts: BurstWalk, writer, walked, halt) -> None:
         control = self.control
@@ -128,10 +140,6 @@ class Load(Component):
             self.wait_token.eq(issue.lacks_token & ~running),
             self.wait_dram.eq(running & writer.wait_dram),
         ]
-
-
-def _with_error(beat, error):
-    return beat | (error << len(beat))
 
 
 class _Writer(Component):
@@ -194,7 +202,6 @@ class _Writer(Component):
         last_lane, last_piece, complete = Signal.like(lane), Signal.like(piece), Signal()
         low = self._piece(m, job, piece, last_lane, last_piece)
         m.d.comb += [
-            act.eq(job.target == Target.ACT),
             taken.eq(~act | self.act.ready),
             fire.eq(self.beat_valid & walk.o.valid & ~halt & (~valid | taken)),
             complete.eq(lane == last_lane),
@@ -215,6 +222,7 @@ class _Writer(Component):
             self.fault.eq(fire & (self.error | (complete & walk.o.payload.outside))),
             self.fault_code.eq(Mux(self.error, ErrorCode.AXI_READ, ErrorCode.ADDRESS_RANGE)),
         ]
+        m.d.sync += act.eq(job.target == Target.ACT)
         with m.If(taken):
             m.d.sync += valid.eq(0)
         with m.If(fire):
@@ -229,7 +237,10 @@ class _Writer(Component):
         return valid & taken & where.end
 
     def _piece(self, m: Module, job, piece, last_lane, last_piece):
-        """The beat, shifted to the piece at hand where words are narrower than beats."""
+        """The beat, shifted to the piece at hand where words are narrower than beats.
+
+        The limits of pieces and lanes are registers: the walk's first word comes later than they.
+        """
         arch = self._arch
         low = Signal(arch.dma_bits)
         m.d.comb += low.eq(self.beat)
@@ -237,7 +248,7 @@ class _Writer(Component):
             for target in Target:
                 word_bytes, _ = memory_shape(arch, target)
                 with m.Case(target):
-                    m.d.comb += [
+                    m.d.sync += [
                         last_lane.eq(max(word_bytes // arch.beat_bytes, 1) - 1),
                         last_piece.eq(max(arch.beat_bytes // word_bytes, 1) - 1),
                     ]

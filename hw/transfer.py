@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
 from codesign import isa
@@ -70,6 +71,15 @@ def add_carry(a, b, carry):
     return (Cat(Const(1, 1), a) + Cat(carry, b))[1:]
 
 
+def count_up(m: Module, counter: Signal) -> None:
+    """Add one to a wide counter: its upper half steps when the lower one is all ones."""
+    half = len(counter) // 2
+    low, high = counter[:half], counter[half:]
+    m.d.sync += low.eq(low + 1)
+    with m.If(low.all()):
+        m.d.sync += high.eq(high + 1)
+
+
 class Span(data.StructLayout):
     """``rows`` rows of ``beats`` beats, ``stride`` bytes apart, from ``base + offset``, all below
     ``base + size``.
@@ -114,13 +124,14 @@ class BurstWalk(Component):
         m = Module()
         row = stream.Signature(ADDRESS_BITS).create()
         beats = Signal(self._beats)
-        rows_busy, cut_busy = Signal(), Signal()
-        self._rows(m, row, beats, rows_busy)
-        self._cut(m, row, beats, cut_busy)
+        rows_busy, cut_busy, stopped = Signal(), Signal(), Signal()
+        m.d.sync += stopped.eq(self.stop)
+        self._rows(m, row, beats, rows_busy, stopped)
+        self._cut(m, row, beats, cut_busy, stopped)
         m.d.comb += self.busy.eq(rows_busy | cut_busy)
         return m
 
-    def _rows(self, m: Module, row, beats, busy) -> None:
+    def _rows(self, m: Module, row, beats, busy, stopped) -> None:
         span = Signal(Span(self._beats))
         offset = Signal(ADDRESS_BITS + 1)
         rows = Signal(16)
@@ -165,8 +176,8 @@ class BurstWalk(Component):
                 ]
                 m.next = "OFFER"
             with m.State("OFFER"):
-                m.d.comb += [row.valid.eq(~over & ~self.stop), self.fault.eq(over & ~self.stop)]
-                with m.If(over | self.stop):
+                m.d.comb += [row.valid.eq(~over & ~stopped), self.fault.eq(over & ~stopped)]
+                with m.If(over | stopped):
                     m.next = "IDLE"
                 with m.Elif(row.ready):
                     m.d.sync += [offset.eq(step), rows.eq(rows - 1)]
@@ -176,7 +187,7 @@ class BurstWalk(Component):
                         m.next = "LOW"
         m.d.comb += busy.eq(~fsm.ongoing("IDLE"))
 
-    def _cut(self, m: Module, row, beats, busy) -> None:
+    def _cut(self, m: Module, row, beats, busy, stopped) -> None:
         shift = self._arch.beat_bytes.bit_length() - 1
         bits = self._longest.bit_length() - 1
         middle = 16
@@ -217,8 +228,8 @@ class BurstWalk(Component):
                 m.d.sync += rest_high.eq(rest_high - borrow)
                 m.next = "OFFER"
             with m.State("OFFER"):
-                m.d.comb += self.o.valid.eq(self.room & ~self.stop)
-                with m.If(self.stop):
+                m.d.comb += self.o.valid.eq(self.room & ~stopped)
+                with m.If(stopped):
                     m.next = "IDLE"
                 with m.Elif(self.o.valid & self.o.ready):
                     m.d.sync += [
@@ -238,6 +249,71 @@ def _low(value):
 
 def _high(value):
     return value[_HALF:]
+
+
+class Credit(Component):
+    """Room in a FIFO of read data, counted down when a burst is requested.
+
+    ``room`` tells whether the longest burst fits. A place freed counts ``FREED`` cycles later.
+    """
+
+    FREED = 3
+
+    def __init__(self, depth: int, longest: int) -> None:
+        self._depth, self._longest = depth, longest
+        super().__init__({
+            "requested": In(1),
+            "length": In(8),
+            "popped": In(1),
+            "room": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        places = Signal(range(self._depth + 1), init=self._depth)
+        popped, requested, length = Signal(), Signal(), Signal(8)
+        m.d.sync += [
+            popped.eq(self.popped),
+            requested.eq(self.requested),
+            length.eq(self.length),
+            self.room.eq(places >= self._longest),
+        ]
+        with m.If(requested):
+            m.d.sync += places.eq(places - Mux(popped, length, length + 1))
+        with m.Elif(popped):
+            m.d.sync += places.eq(places + 1)
+        return m
+
+
+class BeatFifo(Component):
+    """Read data in block memory; two cycles from writing to reading. It is never overrun: the
+    requester counts (``Credit``).
+    """
+
+    def __init__(self, width: int, depth: int) -> None:
+        self._width, self._depth = width, depth
+        super().__init__({
+            "write": In(1),
+            "data": In(width),
+            "o": Out(stream.Signature(width)),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.beats = beats = Memory(shape=self._width, depth=self._depth, init=[])
+        write, read = beats.write_port(), beats.read_port()
+        m.d.comb += [
+            write.en.eq(self.write),
+            write.data.eq(self.data),
+            read.en.eq(~self.o.valid | self.o.ready),
+            self.o.payload.eq(read.data),
+        ]
+        m.d.sync += write.addr.eq(write.addr + self.write)
+        with m.If(read.en):
+            m.d.sync += self.o.valid.eq(read.addr != write.addr)
+            with m.If(read.addr != write.addr):
+                m.d.sync += read.addr.eq(read.addr + 1)
+        return m
 
 
 class Place(data.StructLayout):

@@ -138,7 +138,10 @@ FAULTS = {
         [isa.make(Opcode.LOAD, rows=1, words=1, base=Base.INPUT, offset=0x2000), END],
         ErrorCode.ADDRESS_RANGE, 1,
     ),
-    "memory": ([isa.make(Opcode.SAVE, rows=1, words=9, address=255), END], ErrorCode.ADDRESS_RANGE, 1),
+    "memory": (
+        [isa.make(Opcode.SAVE, rows=1, words=9, address=255), END],
+        ErrorCode.ADDRESS_RANGE, 1,
+    ),
 }  # fmt: skip
 
 
