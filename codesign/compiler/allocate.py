@@ -154,40 +154,59 @@ def allocate(
         if one != other:
             weights[one][other] = max(weights[one].get(other, 0), weight)
             weights[other][one] = weights[one][other]
-    beam: list[tuple[float, dict[Key, Place]]] = [(0.0, {})]
+    beam = [_State(0.0, {}, None)]
     for name in names:
-        rows = storages[name[0]].rows
-        grown: list[tuple[float, dict[Key, Place]]] = []
-        for cost, places in beam:
-            for place in _candidates(arch, storages, lifetimes.of, places, name):
+        rows, now = storages[name[0]].rows, lifetimes.of[name].first
+        grown: list[_State] = []
+        for state in beam:
+            alive = {
+                other: place for other, place in state.alive.items()
+                if lifetimes.of[other].last >= now
+            }  # fmt: skip
+            for place in _candidates(arch, storages, alive, rows):
                 extra = sum(
                     weight
                     for other, weight in weights[name].items()
-                    if other in places and places[other].region == place.region
+                    if other in alive and alive[other].region == place.region
                 )
                 if extra < _NEVER:
                     height = (place.row + rows) / arch.act_depth
-                    grown.append((cost + extra + height, {**places, name: place}))
+                    past = name, place, state.past
+                    grown.append(_State(state.cost + extra + height, {**alive, name: place}, past))
         if not grown:
             raise CapacityError(_too_large(network, arch, storages, lifetimes.of, name))
-        beam = sorted(grown, key=lambda state: state[0])[:_BEAM]
-    return beam[0][1]
+        beam = sorted(grown, key=lambda state: state.cost)[:_BEAM]
+    return dict(beam[0].decisions())
+
+
+_Past = tuple[Key, Place, "_Past | None"]
+"""The latest decision, and those before."""
+
+
+@dataclass(frozen=True)
+class _State:
+    """A partial allocation: places of the maps alive, and all decisions that led to it."""
+
+    cost: float
+    alive: dict[Key, Place]
+    past: _Past | None
+
+    def decisions(self) -> Iterator[tuple[Key, Place]]:
+        past = self.past
+        while past is not None:
+            name, place, past = past
+            yield name, place
 
 
 def _candidates(
-    arch: Arch,
-    storages: Mapping[str, Storage],
-    life: Mapping[Key, Life],
-    places: Mapping[Key, Place],
-    name: Key,
+    arch: Arch, storages: Mapping[str, Storage], alive: Mapping[Key, Place], rows: int
 ) -> Iterator[Place]:
-    """In each region the lowest and the highest free rows that hold the map."""
-    rows = storages[name[0]].rows
+    """In each region the lowest and the highest free rows that hold a map of ``rows``."""
     for region in range(arch.regions):
         taken = sorted(
-            (place.row, place.row + storages[other[0]].rows)
-            for other, place in places.items()
-            if place.region == region and _overlap(life[other], life[name])
+            (place.row, place.row + storages[name[0]].rows)
+            for name, place in alive.items()
+            if place.region == region
         )
         gaps, free = [], 0
         for first, last in (*taken, (arch.act_depth, arch.act_depth)):
@@ -199,10 +218,6 @@ def _candidates(
             yield Place(region, low)
             if high != low:
                 yield Place(region, high)
-
-
-def _overlap(one: Life, other: Life) -> bool:
-    return one.first <= other.last and other.first <= one.last
 
 
 def _too_large(
