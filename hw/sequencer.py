@@ -91,9 +91,9 @@ class Taps(Component):
 
     Ports
     -----
-    start, fields, interval, short:
-        Begin with slot 0 in the next cycle; ``interval`` is I - 1, ``short`` tells that taps do
-        not fill a group's slots.
+    start, fields, interval, single, short:
+        Begin with slot 0 in the next cycle; ``interval`` is I - 1, ``single`` tells that it is 0,
+        ``short`` that taps do not fill a group's slots.
     running, last_slot:
         A slot is under way; it is the instruction's last.
     group_start, group_end, first_group:
@@ -110,6 +110,7 @@ class Taps(Component):
             "start": In(1),
             "fields": In(FIELDS),
             "interval": In(_WIDTH["taps"]),
+            "single": In(1),
             "short": In(1),
             "running": Out(1),
             "last_slot": Out(1),
@@ -138,8 +139,7 @@ class Taps(Component):
         with m.Elif(self.last_slot):
             m.d.sync += self.running.eq(0)
         self._groups(m, last_group, again)
-        interval, short, taps = self._held(m)
-        self._slots(m, begin, interval, short, taps)
+        self._slots(m, begin, *self._held(m))
         self._addresses(m, begin)
         return m
 
@@ -149,6 +149,7 @@ class Taps(Component):
         chosen = []
         for name, new in (
             ("interval", self.interval),
+            ("single", self.single),
             ("short", self.short),
             ("taps", self.fields.taps[:few]),
         ):
@@ -175,7 +176,7 @@ class Taps(Component):
                 self.row.eq(self.row + 1),
             ]
 
-    def _slots(self, m, begin, interval, short, taps):
+    def _slots(self, m, begin, interval, single, short, taps):
         """Count the slots that are left; a tap issues in each of the group's last ``taps``."""
         left = Signal(_WIDTH["taps"], reset_less=True)
         waiting = Signal()
@@ -185,7 +186,7 @@ class Taps(Component):
         with m.If(begin):
             m.d.sync += [
                 left.eq(interval),
-                self.group_end.eq(interval == 0),
+                self.group_end.eq(single),
                 waiting.eq(short),
                 self.valid.eq(~short),
                 self.first.eq(~short),
@@ -331,6 +332,7 @@ class Sequencer(Component):
         m.d.sync += [
             self.taps.short.eq(short),
             self.taps.interval.eq(Mux(short, steps - 1, fields.taps - 1)),
+            self.taps.single.eq((fields.taps == 1) if steps == 1 else 0),
             self.next_span.eq(fields.grid_width - arch.drain),
         ]
         with m.If(stages[-1]):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from codesign import isa, latency
@@ -68,6 +69,8 @@ class Bench:
         Cycle from which the queue offers each instruction; all at once if left out.
     tokens:
         For both peers the cycles in which they give a token.
+    reset_at:
+        Cycle in which CALC is reset; all instructions are offered again, once, from then on.
     """
 
     def __init__(
@@ -77,7 +80,9 @@ class Bench:
         instructions: Sequence[Instruction],
         arrivals: Sequence[int] | None = None,
         tokens: tuple[Sequence[int], Sequence[int]] = ((), ()),
+        reset_at: int | None = None,
     ) -> None:
+        self._reset_at, self._reset = reset_at, Signal()
         self.arch, self.instructions = arch, list(instructions)
         self.arrivals = list(arrivals or [0] * len(instructions))
         self.tokens = tokens
@@ -86,7 +91,7 @@ class Bench:
 
     def run(self) -> Outcome:
         outcome = Outcome()
-        simulator = Simulator(self.calc)
+        simulator = Simulator(ResetInserter(self._reset)(self.calc))
         simulator.add_clock(PERIOD)
 
         async def testbench(ctx):
@@ -149,6 +154,12 @@ class Bench:
         next_one, held = 0, [0, 0]
         for cycle in range(GIVE_UP):
             ctx.set(control.now, cycle)
+            ctx.set(self._reset, cycle == self._reset_at)
+            if cycle == self._reset_at:
+                next_one = 0
+                outcome.transfers.clear()
+                await ctx.tick()
+                continue
             offered = next_one < len(self.instructions) and self.arrivals[next_one] <= cycle
             ctx.set(port.valid, offered)
             if offered:

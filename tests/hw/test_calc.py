@@ -25,6 +25,19 @@ ARCHS = {
     "one lane": SMALL.replace(pixels=1),
     "odd depths": SMALL.replace(act_depth=100, wgt_depth=600, tap_depth=70),
 }
+
+
+def every_arch(*quick):
+    """All architectures, those not named as slow tests."""
+    return pytest.mark.parametrize(
+        "arch",
+        [
+            pytest.param(arch, id=name, marks=() if name in quick else pytest.mark.slow)
+            for name, arch in ARCHS.items()
+        ],
+    )
+
+
 RESIDUAL = {
     "residual": 1,
     "res_region": 2,
@@ -88,7 +101,7 @@ def prepared(arch, layers, seed=1):
     return memories, bases
 
 
-@pytest.mark.parametrize("arch", ARCHS.values(), ids=ARCHS.keys())
+@every_arch("tiny")
 def test_layers_in_a_row(arch):
     """All layers, each behind a fence: the next one overwrites the same destination."""
     layers = list(LAYERS.values())
@@ -101,9 +114,8 @@ def test_layers_in_a_row(arch):
     check(arch, memories, instructions)
 
 
-@pytest.mark.parametrize("name", ["tiny", "five pixels", "whole drain", "two planes"])
-def test_residual(name):
-    arch = ARCHS[name]
+@every_arch("whole drain", "two planes")
+def test_residual(arch):
     memories, _ = prepared(arch, [DENSE])
     plain = DENSE.instruction(arch, **residual_of(arch, 7))
     table = DENSE.instruction(
@@ -146,7 +158,7 @@ def test_stride_two_reads_phase_planes(name):
     check(arch, memories, [layer.instruction(arch)])
 
 
-@pytest.mark.parametrize("arch", ARCHS.values(), ids=ARCHS.keys())
+@every_arch("tiny", "two planes", "one lane")
 def test_back_to_back_keeps_the_array_busy(arch):
     """Long and short groups follow each other without a gap (two cycles after the shortest)."""
     short = Layer(Mode.DENSE, (2, 4), 4, (1, 1), (0, 0), destination=(2, 0))
@@ -233,6 +245,22 @@ def test_faults(changes, code):
     assert len(outcome.transfers) == 2
 
 
+@pytest.mark.parametrize("cycle", [5, 45, 150])
+def test_reset_forgets_what_is_under_way(cycle):
+    """Wherever a reset hits the pipeline, the run after it goes as if it were the first."""
+    memories, _ = prepared(SMALL, [DENSE])
+    short = Layer(Mode.DENSE, (2, 3), 3, (1, 1), (0, 0))
+    layers = [DENSE, short, DENSE]
+    instructions = [
+        layer.instruction(SMALL, dst_row=20 * n, signal=1) for n, layer in enumerate(layers)
+    ]
+    outcome = Bench(SMALL, memories, instructions, reset_at=cycle).run()
+    predicted = schedule(SMALL, instructions, arrivals=[cycle + 1] * 3)
+    assert outcome.starts == predicted.starts
+    assert outcome.ends == predicted.ends
+    assert (outcome.act == expected_act(memories, instructions)).all()
+
+
 def test_limits_that_are_no_faults():
     """The last tap, weight and parameter words; depthwise slices that end with the memory."""
     memories, _ = prepared(SMALL, [DENSE])
@@ -285,8 +313,8 @@ def random_instruction(arch, rng, n):
     return isa.make(Opcode.CALC, **values)
 
 
-@pytest.mark.parametrize("arch", ARCHS.values(), ids=ARCHS.keys())
-@pytest.mark.parametrize("seed", [1, 2])
+@every_arch("two planes, one drain", "five pixels")
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_random_instructions(arch, seed):
     rng = np.random.default_rng(seed)
     arch = arch.replace(act_depth=1 << (800 // arch.pixels).bit_length(), tap_depth=64)
