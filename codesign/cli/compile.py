@@ -55,8 +55,9 @@ def command(
       codesign compile codesign.zoo.resnet8:resnet8 --arch pynq_z2 -o resnet8.prog
       codesign compile mine:network --arch board.yaml --batch 4 -o mine.prog
     """
+    given = load_array(calibration) if calibration else None
     loaded = load_model(model, seed)
-    samples = load_array(calibration) if calibration else _substitute(loaded, seed)
+    samples = _substitute(loaded, seed) if given is None else given
     graph = quantize_network(loaded.network, samples.astype(np.float32), batch, method)
     program = compile_graph(graph, arch, seed=seed, keep_tensors=keep_tensors)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -13,11 +13,12 @@ from codesign.disassemble import disassemble
 
 @click.command()
 @click.argument("program", type=EXISTING_FILE)
-def command(program: Path) -> None:
+@click.option("--tables", is_flag=True, help="Also list tap entries and parameter records.")
+def command(program: Path, tables: bool) -> None:
     """Print the instructions of PROGRAM, part by part.
 
     \b
     Example:
       codesign disasm net.prog | less
     """
-    click.echo(disassemble(Program.load(program)))
+    click.echo(disassemble(Program.load(program), tables=tables))

@@ -61,5 +61,6 @@ def load_array(path: Path) -> npt.NDArray[Any]:
             f"{str(path)!r} is no .npy file ({error}); save it with numpy.save"
         ) from error
     if not isinstance(array, np.ndarray):
+        array.close()
         raise ValueError(f"{str(path)!r} holds several arrays; save one with numpy.save")
     return array

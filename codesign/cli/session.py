@@ -14,7 +14,7 @@ from codesign.ir import Graph
 from codesign.isa import Unit
 from codesign.quant.values import Coding
 from codesign.reference import graph as graph_reference
-from codesign.reference.execution import TraceRecord
+from codesign.reference.trace import TraceRecord
 from codesign.report.run import Measurement
 from codesign.report.trace import Execution
 from host.device import Device

@@ -10,7 +10,7 @@ from codesign.arch import Arch
 from codesign.artifact import LayerSpan, Part, Program
 from codesign.isa import INSTRUCTION_BYTES, Instruction, Unit, decode
 from codesign.latency import calc_interval
-from codesign.reference.execution import TraceRecord
+from codesign.reference.trace import TraceRecord
 
 
 def instructions(program: Program, part: Part) -> list[Instruction]:

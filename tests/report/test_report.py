@@ -11,7 +11,7 @@ from codesign.arch import preset
 from codesign.artifact import LayerSpan, Part, Program
 from codesign.ir import Graph, Tensor
 from codesign.isa import Opcode, Unit
-from codesign.reference.execution import TraceRecord
+from codesign.reference.trace import TraceRecord
 from codesign.registers import COUNTERS
 from codesign.report import files
 from codesign.report.run import Measurement, layer_rows, run_report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.table import Table
@@ -45,12 +46,16 @@ def command(group: str | None, output: Path | None, arch: Arch) -> None:
         table.add_row(row.name, f"{row.value:,.6g}", row.unit)
     console.print(table)
     if output:
-        document = {
-            "arch": arch.to_dict(),
-            "versions": versions(),
-            "rows": [row.to_dict() for row in rows],
-        }
-        files.write_json(output, document)
+        files.write_json(output, document(rows, arch))
+
+
+def document(rows: list[Row], arch: Arch) -> dict[str, Any]:
+    """The figures with what it takes to repeat them."""
+    return {
+        "arch": arch.to_dict(),
+        "versions": versions(),
+        "rows": [row.to_dict() for row in rows],
+    }
 
 
 def measure(group: str, arch: Arch) -> list[Row]:

@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from codesign.artifact import Program
+from tests.cli.conftest import EXAMPLES, Command
+
+
+def test_a_function_is_compiled(program: Path, kept: Path) -> None:
+    loaded = Program.load(program)
+    assert loaded.arch.name == "tiny"
+    assert loaded.seed == 5
+    assert loaded.predicted_cycles > 0
+    assert not loaded.tensors
+    assert Program.load(kept).tensors
+
+
+def test_a_saved_program_is_compiled_for_a_yaml_arch(tmp_path: Path, codesign: Command) -> None:
+    model = torch.nn.Conv2d(3, 4, 3).eval()
+    exported = torch.export.export(model, (torch.ones(1, 3, 8, 8),))
+    torch.export.save(exported, tmp_path / "net.pt2")
+    outcome = codesign("compile", tmp_path / "net.pt2", "--arch", EXAMPLES / "odd.yaml",
+                       "--batch", 2, "-o", tmp_path / "new" / "net.prog")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "random inputs" in outcome.out, "an example of equal values calibrates nothing"
+    loaded = Program.load(tmp_path / "new" / "net.prog")
+    assert loaded.arch.pixels == 5
+    assert loaded.graph.batch == 2
+
+
+def test_the_seed_decides_random_weights(
+    tmp_path: Path, codesign: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    images = []
+    for number, seed in enumerate((1, 1, 2)):
+        path = tmp_path / f"{number}.prog"
+        codesign("compile", "mine:network", "--arch", "tiny", "--seed", seed, "-o", path)
+        images.append(Program.load(path).image)
+    assert images[0] == images[1] != images[2]
+
+
+def function(name: str) -> str:
+    return f"{__name__}:{name}"
+
+
+def no_pair() -> torch.nn.Module:
+    return torch.nn.ReLU()
+
+
+def unsupported() -> tuple[torch.nn.Module, torch.Tensor]:
+    return torch.nn.Softmax(dim=1), torch.zeros(1, 3, 4, 4)
+
+
+def too_large() -> tuple[torch.nn.Module, torch.Tensor]:
+    return torch.nn.Conv2d(64, 64, 3), torch.zeros(1, 64, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("model", "arch", "message"),
+    [
+        ("missing.pt2", "tiny", "no file is called 'missing.pt2'"),
+        ("mine", "tiny", "neither a .pt2 file (torch.export.save) nor `module:function`"),
+        ("no_such_module:f", "tiny", "module 'no_such_module' cannot be imported from here"),
+        ("math:f", "tiny", "module 'math' has no function 'f'"),
+        (function("no_pair"), "tiny", "return (torch.nn.Module, example input tensor)"),
+        (function("unsupported"), "tiny", "softmax"),
+        (function("too_large"), "tiny", "the architecture has"),
+        (function("no_pair"), "huge", "no preset is called 'huge'; there are pynq_z2, tiny"),
+    ],
+)
+def test_what_cannot_be_compiled_is_told(
+    model: str, arch: str, message: str, tmp_path: Path, codesign: Command
+) -> None:
+    outcome = codesign("compile", model, "--arch", arch, "-o", tmp_path / "x.prog")
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not (tmp_path / "x.prog").exists()
+
+
+def test_calibration_must_be_an_npy_file(tmp_path: Path, codesign: Command) -> None:
+    (tmp_path / "x.npy").write_text("1 2 3")
+    outcome = codesign("compile", function("unsupported"), "--arch", "tiny", "-o", tmp_path / "p",
+                       "--calibration", tmp_path / "x.npy")  # fmt: skip
+    assert outcome.code == 2
+    assert "is no .npy file" in outcome.err
+    np.savez(tmp_path / "x.npz", a=np.zeros(1))
+    outcome = codesign("compile", function("unsupported"), "--arch", "tiny", "-o", tmp_path / "p",
+                       "--calibration", tmp_path / "x.npz")  # fmt: skip
+    assert "holds several arrays" in outcome.err
