@@ -111,24 +111,26 @@ class ReadChannel:
 
     def __init__(self, dram: Dram) -> None:
         self._dram = dram
-        self._accepted = -REQUEST_GAP
         self._ends: list[int] = []
+        self.free = 0
+        """First cycle in which another request can be accepted."""
+        self.last: object = None
+        """Who made the last request."""
         self.beats = 0
 
-    def request(self, cycle: int, beats: int) -> tuple[int, int]:
-        """Offer a burst from that cycle on: when it is accepted, and its first beat's cycle."""
-        accepted = max(cycle, self._accepted + REQUEST_GAP)
-        handshake = accepted + REQUEST
+    def request(self, cycle: int, beats: int, source: object) -> int:
+        """Accept a request, in a cycle from ``free`` on; the cycle of its first beat."""
+        handshake = cycle + REQUEST
         limit = self._dram.reads_outstanding
         if len(self._ends) >= limit:
             handshake = max(handshake, self._ends[-limit] + 1)
         first = handshake + self._dram.read_latency
         if self._ends:
             first = max(first, self._ends[-1] + 1)
-        self._accepted = handshake - REQUEST
+        self.free, self.last = handshake + 1, source
         self._ends.append(first + beats - 1)
         self.beats += beats
-        return accepted, first
+        return first
 
 
 class WriteChannel:

@@ -165,7 +165,10 @@ class Execution:
     # --- what can happen next --------------------------------------------------------------
     def _actions(self) -> Iterable[tuple[int, Callable[[int], None]]]:
         ask = self._fetch.ask_cycle()
-        if ask is not None:
+        again = (
+            self._reads.last is self._fetch
+        )  # then LOAD goes first, if it asks in the same cycle
+        if ask is not None and not again:
             yield ask, self._ask
         dispatch = self._dispatch_cycle()
         if dispatch is not None:
@@ -178,6 +181,8 @@ class Execution:
         load, save = self._load.next_cycle(), self._save.next_cycle()
         if load is not None:
             yield load, self._step_load
+        if ask is not None and again:
+            yield ask, self._ask
         if save is not None:
             yield save, self._step_save
 
@@ -326,7 +331,7 @@ class Execution:
             useful = calc.matters(i, w)
             self.setting.hazards.calc(head.index, head.clock, i, path, useful, cycles)
         calc.check_shifts(head.index, i, memories)
-        self._book(head.index, i, cycles)
+        self._book(head.index, i, path, cycles)
         calc.execute(memories, i, path, w)
         here = max(self._slot_end, decoded)
         ready = max(here, tokens)
@@ -338,13 +343,14 @@ class Execution:
         self._slot_end, self._finished = cycles.slot_end, cycles.finish
         self._finish(Unit.CALC, cycles.finish + latency.CALC_RETIRE)
 
-    def _book(self, index: int, i: Instruction, cycles: timing.CalcCycles) -> None:
+    def _book(self, index: int, i: Instruction, path: calc.Walk, cycles: timing.CalcCycles) -> None:
         """Reserve the ports of ACT, in cycles of the memories' address ports."""
         ports = latency.ACT_ADDRESS
-        self._write_ports[i["dst_region"]].book(np.unique(cycles.write) + ports)
+        written = np.broadcast_to(path.written, cycles.write.shape)
+        self._write_ports[i["dst_region"]].book(np.unique(cycles.write[written]) + ports)
         reads = [(i["src_region"], cycles.source.ravel())]
         if cycles.residual is not None:
-            reads.append((i["res_region"], np.unique(cycles.residual)))
+            reads.append((i["res_region"], np.unique(cycles.residual[written])))
         for region, wanted in reads:
             clash = self._read_ports[region].book(wanted + ports)
             if clash is not None and self.setting.hazards:

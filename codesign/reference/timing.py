@@ -89,6 +89,8 @@ class Calendar:
 
     def book(self, cycles: IntArray) -> int | None:
         """Take the cycles; the first that was already taken, or None."""
+        if not len(cycles):
+            return None
         self._reach(int(cycles.max()))
         taken = self._taken[cycles]
         self._taken[cycles] = True

@@ -6,6 +6,7 @@ The rules are those of ``hw.load``, ``hw.save`` and ``hw.fetch``; tests compare 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,8 @@ FETCH_ROOM = 64
 """Beats that FETCH may have asked for and not yet taken."""
 FETCH_BURST = 32
 """Bursts of instructions end at multiples of so many beats; FETCH first has room for one."""
+_PIECE = 8
+"""Beats of LOAD that are taken as one event."""
 _ARRIVE_LOAD = 3
 """From a beat on the bus to the earliest cycle in which LOAD takes it."""
 _ARRIVE_FETCH = 2
@@ -38,6 +41,8 @@ _SAVE_BEAT = 8
 """From the read of a beat's last word to the beat on the bus."""
 _ANSWERED = 3
 """From a SAVE's last response to its completion."""
+_CHOICE = 1
+"""From FETCH's request to the arbiter's choice of it."""
 _JUDGE = 2
 """From the last beat of an instruction to its verdict."""
 _LENGTHS = 4
@@ -59,7 +64,7 @@ class LoadJob:
 
     transfer: Transfer
     start: int
-    bursts_left: int
+    beats_left: int
     port: Calendar | None
     taken: int | None = None
     end: int = 0
@@ -93,7 +98,7 @@ class Load:
         self, cycle: int, transfer: Transfer, todo: list[Burst], port: Calendar | None
     ) -> None:
         """Start an instruction whose words go through a port of ACT, or into another memory."""
-        self._jobs.append(LoadJob(transfer, cycle, len(todo), port))
+        self._jobs.append(LoadJob(transfer, cycle, sum(burst.beats for burst in todo), port))
         self._requests.begin(cycle, todo)
 
     def next_cycle(self) -> int | None:
@@ -105,22 +110,21 @@ class Load:
         if self._requests.head is None:
             return None
         needed = self._asked + BURST_ROOM - LOAD_ROOM
-        if needed <= 0:
-            return self._requests.offer
         if needed > len(self._pops):
             return None
-        return max(self._requests.offer, self._pops[needed - 1] + CREDIT)
+        freed = self._pops[needed - 1] + CREDIT if needed > 0 else 0
+        return max(self._requests.offer, freed, self._channel.free)
 
     def _take_cycle(self) -> int | None:
-        return self._arriving[0][0] if self._arriving else None
+        return max(self._arriving[0][0], self._written) if self._arriving else None
 
     def step(self) -> LoadJob | None:
         """Request a burst or take one in; the instruction that this completes."""
         ask, take = self._ask_cycle(), self._take_cycle()
         head = self._requests.head
         if ask is not None and head is not None and (take is None or ask <= take):
-            accepted, first = self._channel.request(ask, head.beats)
-            self._arriving.append((first, self._requests.accepted(accepted)))
+            first = self._channel.request(ask, head.beats, self)
+            self._arriving.extend(_pieces(first, self._requests.accepted(ask)))
             self._asked += head.beats
             return None
         first, burst = self._arriving.popleft()
@@ -129,8 +133,8 @@ class Load:
             job.taken = max(job.start, self._written) + 1
         self._take(job, burst, first + _ARRIVE_LOAD + np.arange(burst.beats))
         self.supplied += self._written - max(first + _ARRIVE_LOAD - 1, before)
-        job.bursts_left -= 1
-        if job.bursts_left:
+        job.beats_left -= burst.beats
+        if job.beats_left:
             return None
         self._writing += 1
         job.end = self._written + 1
@@ -159,6 +163,13 @@ class Load:
             written = wanted if job.port is None else job.port.pass_through(wanted)
             self.waits_port += int(written[-1] - wanted[-1])
             self._written = int(written[-1])
+
+
+def _pieces(first: int, burst: Burst) -> Iterator[tuple[int, Burst]]:
+    """Short stretches of a burst, with the cycles of their first beats: CALC may come between."""
+    for done in range(0, burst.beats, _PIECE):
+        beats = min(_PIECE, burst.beats - done)
+        yield first + done, Burst(burst.row, burst.first + done, beats)
 
 
 class Save:
@@ -264,15 +275,15 @@ class Fetch:
         if needed > len(self._pops):
             return None
         freed = self._pops[needed - 1] + CREDIT if needed > 0 else 0
-        return max(self._requests.offer, freed)
+        return max(self._requests.offer + _CHOICE, freed + _CHOICE, self._channel.free)
 
     def ask(self) -> None:
         """Request a burst of instructions."""
         cycle, head = self.ask_cycle(), self._requests.head
         if cycle is None or head is None:
             raise AssertionError("FETCH has nothing to request")
-        accepted, first = self._channel.request(cycle + 1, head.beats)
-        self._requests.accepted(accepted)
+        first = self._channel.request(cycle, head.beats, self)
+        self._requests.accepted(cycle)
         self._here += range(first + _ARRIVE_FETCH, first + _ARRIVE_FETCH + head.beats)
         self._collect()
 
