@@ -191,6 +191,57 @@ def test_fence_reads_what_was_just_written():
     assert outcome.levels["wait_fence"] > latency.calc_write(SMALL)
 
 
+ONE_GROUP = {"groups": 1, "taps": 1, "grid_width": 12, "in_height": 1, "in_width": 12}
+ONE_GROUP |= {"out_height": 1, "out_width": 12, "planes": 1, "low": -128, "high": 127}
+
+
+def results_seen(arch, first, second, distance):
+    """Pixels of region 2 after two instructions whose starts lie ``distance`` cycles apart.
+
+    With them the pixels if the second sees nothing of the first's results, and if it sees all.
+    """
+    arrivals = [0, distance]  # both take CALC_DECODE from transfer to start
+    memories = random_memories(arch, np.random.default_rng(4))
+    write_taps(memories, 0, [{}])
+    outcome = Bench(arch, memories, [first, second], arrivals).run()
+    assert outcome.starts[1] - outcome.starts[0] == distance
+    blind = random_memories(arch, np.random.default_rng(4))
+    write_taps(blind, 0, [{}])
+    pixels = slice(0, arch.pixels)
+    old = expected_act(blind, [second])[2, pixels].copy()
+    new = expected_act(memories, [first, second])[2, pixels]
+    assert (old != new).any(axis=1).all()
+    return outcome.act[2, pixels], old, new
+
+
+@pytest.mark.parametrize("name", ["tiny", "two planes"])
+def test_results_are_readable_exactly_when_latency_tells(name):
+    """A tap meets the results of the lane blocks whose cycle is past, and of no later one."""
+    arch = ARCHS[name]
+    first = isa.make(Opcode.CALC, dst_region=1, **ONE_GROUP)
+    second = isa.make(Opcode.CALC, src_region=1, dst_region=2, wgt_base=1, **ONE_GROUP)
+    lead = latency.calc_lead(arch, 1)
+    for block in range(-1, arch.pixels // arch.drain):
+        last_tap = latency.calc_interval(arch, 1) - 1
+        written = last_tap + latency.calc_write(arch) + block * arch.planes
+        seen, old, new = results_seen(arch, first, second, written + 1 - lead)
+        lanes = (block + 1) * arch.drain
+        assert (seen[:lanes] == new[:lanes]).all()
+        assert (seen[lanes:] == old[lanes:]).all()
+
+
+@pytest.mark.parametrize("name", ["tiny", "two planes"])
+def test_residuals_are_read_exactly_when_latency_tells(name):
+    arch = ARCHS[name]
+    first = isa.make(Opcode.CALC, dst_region=1, **ONE_GROUP)
+    residual = RESIDUAL | {"res_region": 1, "res_row": 0}
+    second = isa.make(Opcode.CALC, dst_region=2, wgt_base=1, **ONE_GROUP | residual)
+    ahead = latency.calc_write(arch) - latency.calc_residual(arch)
+    for distance, all_new in ((ahead, False), (ahead + 1, True)):
+        seen, old, new = results_seen(arch, first, second, distance)
+        assert (seen == (new if all_new else old)).all()
+
+
 def test_tokens_and_late_arrivals():
     layer = Layer(Mode.DENSE, (2, 3), 3, (1, 1), (0, 0))
     memories, _ = prepared(SMALL, [layer])
