@@ -1,9 +1,9 @@
 """One pixel's multipliers and accumulators: two weights share a DSP, four DSPs make a chain.
 
 A packed pair {w1', 9 * sign(w0), w0} is the number w1 * 2**17 + w0 (docs/machine.md), so one 25x18
-multiplier yields both products. The low one is negative half of the time and would borrow from
-the high one; a chain therefore starts from 2**16, which four products of at most 127 * 128 cannot
-outweigh, and inverting the top bit of the low field takes the 2**16 away again.
+multiplier yields both products. Four low ones, of at most 127 * 128 each, fit the 17 bits below
+the high ones as a signed number; where it is negative it has borrowed one from the high sum, which
+gets it back by the carry-in of a later adder.
 """
 
 from amaranth import Cat, Const, Module, Signal, signed
@@ -45,32 +45,46 @@ def packed_pair(even, odd):
 
 
 def _chain(m: Module, name: str, pairs, acts):
-    """The sums of CHAIN_LENGTH products for an even and an odd output, signed(FIELD_BITS) each.
+    """The sums of CHAIN_LENGTH packed products.
 
     Position i's operands come i cycles after position 0's, so that every adder takes its
     predecessor's sum from the cascade.
     """
-    cascade = Const(1 << (FIELD_BITS - 1), signed(CASCADE_BITS))
+    cascade = Const(0)
     for i, (pair, act) in enumerate(zip(pairs, acts, strict=True)):
         product = Signal(signed(PRODUCT_BITS), name=f"{name}_product{i}", reset_less=True)
         total = Signal(signed(CASCADE_BITS), name=f"{name}_total{i}", reset_less=True)
-        m.d.sync += [product.eq(pair * act), total.eq(product + cascade)]
+        m.d.sync += [product.eq(pair * act), total.eq(product + cascade if i else product)]
         cascade = total
-    even = Cat(cascade[: FIELD_BITS - 1], ~cascade[FIELD_BITS - 1]).as_signed()
-    return even, cascade[FIELD_BITS : 2 * FIELD_BITS].as_signed()
+    return cascade
 
 
-def _tree(m: Module, name: str, terms):
-    """The sum of a power of two of terms, a register behind every adder."""
+def _added(a, b, carry=None):
+    """a + b + carry in one carry chain, as bits: the carry-in is an extra low bit."""
+    if carry is None:
+        return a + b
+
+    def extended(value, bit):
+        bits = Cat(bit, value)
+        return bits.as_signed() if value.shape().signed else bits
+
+    return (extended(a, 1) + extended(b, carry))[1:]
+
+
+def _tree(m: Module, name: str, terms, carries):
+    """The sum of a power of two of terms, a register behind every adder.
+
+    Every adder takes one of ``carries``; returns the sum and the carries left over.
+    """
     level = 0
     while len(terms) > 1:
         sums = []
         for i, (a, b) in enumerate(zip(terms[::2], terms[1::2], strict=True)):
-            total = Signal((a + b).shape(), name=f"{name}_sum{level}_{i}", reset_less=True)
-            m.d.sync += total.eq(a + b)
-            sums.append(total)
+            total = _added(a, b, carries.pop() if carries else None).as_signed()
+            sums.append(delay(m, total, 1, f"{name}_sum{level}_{i}"))
+        carries = [delay(m, bit, 1, f"{name}_carry{level}_{i}") for i, bit in enumerate(carries)]
         terms, level = sums, level + 1
-    return terms[0]
+    return terms[0], carries
 
 
 def _keep(m: Module, name: str, total, summed, control):
@@ -89,18 +103,16 @@ def _keep(m: Module, name: str, total, summed, control):
     return result
 
 
-def _accumulator(m: Module, name: str, term, control, delayed, bits: int):
+def _accumulator(m: Module, name: str, term, carries, control, delayed, bits: int):
     """The result's two halves, the high one a cycle behind the low; ``delayed`` is its control."""
     low = Signal(LOW_BITS, name=f"{name}_low_total", reset_less=True)
     high = Signal(bits - LOW_BITS, name=f"{name}_high_total", reset_less=True)
     low_sum = Signal(LOW_BITS + 1, name=f"{name}_low_sum")
     high_sum = Signal(len(high), name=f"{name}_high_sum")
-    carry = Signal(name=f"{name}_carry", reset_less=True)
-    rest = Signal(len(term) - LOW_BITS, name=f"{name}_rest", reset_less=True)
-    m.d.comb += low_sum.eq(low + term[:LOW_BITS])
-    m.d.sync += [carry.eq(low_sum[LOW_BITS]), rest.eq(term[LOW_BITS:])]
-    # Carry-in by an extra low bit: one carry chain for three terms.
-    m.d.comb += high_sum.eq((Cat(1, high) + Cat(carry, rest).as_signed())[1:])
+    m.d.comb += low_sum.eq(_added(low, term[:LOW_BITS], *carries))
+    carry = delay(m, low_sum[LOW_BITS], 1, f"{name}_carry")
+    rest = delay(m, term[LOW_BITS:].as_signed(), 1, f"{name}_rest")
+    m.d.comb += high_sum.eq(_added(high, rest, carry))
     return (
         _keep(m, f"{name}_low", low, low_sum, control),
         _keep(m, f"{name}_high", high, high_sum, delayed),
@@ -148,9 +160,9 @@ class PixelLane(Component):
             delayed = delay(m, control, 1, f"control{c}")
             for pair in range(c * M // 2, (c + 1) * M // 2):
                 terms = self._pair_terms(m, pair, [act[c] for act in acts])
-                for n, term in zip((2 * pair, 2 * pair + 1), terms, strict=True):
+                for n, (term, carries) in zip((2 * pair, 2 * pair + 1), terms, strict=True):
                     bits = self.arch.acc_bits
-                    low, high = _accumulator(m, f"acc{n}", term, control, delayed, bits)
+                    low, high = _accumulator(m, f"acc{n}", term, carries, control, delayed, bits)
                     m.d.comb += [self.low[n].eq(low), self.high[n].eq(high)]
         return m
 
@@ -173,7 +185,7 @@ class PixelLane(Component):
         return blocks
 
     def _pair_terms(self, m: Module, pair: int, acts):
-        """A tap's sums of products for the pair's even and odd output."""
+        """A tap's sum, and a carry due, for the pair's even and odd output."""
         M, N = self.arch.in_channels, self.arch.out_channels
         chains = [
             _chain(
@@ -184,5 +196,8 @@ class PixelLane(Component):
             )
             for channels in (range(s, s + CHAIN_LENGTH) for s in range(0, M, CHAIN_LENGTH))
         ]
-        terms = zip(*chains, strict=True)
-        return [_tree(m, f"output{2 * pair + odd}", list(t)) for odd, t in enumerate(terms)]
+        evens = [chain[:FIELD_BITS].as_signed() for chain in chains]
+        odds = [chain[FIELD_BITS : 2 * FIELD_BITS].as_signed() for chain in chains]
+        borrows = [even[-1] for even in evens]
+        name = f"output{2 * pair}", f"output{2 * pair + 1}"
+        return _tree(m, name[0], evens, []), _tree(m, name[1], odds, borrows)
