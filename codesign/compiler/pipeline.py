@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+from collections.abc import Callable
 from importlib import metadata
 
 import numpy as np
@@ -24,6 +25,9 @@ from codesign.compiler.verify import verify_network, verify_plan
 from codesign.errors import CapacityError
 from codesign.isa import Base
 from codesign.reference.machine import Machine
+
+REWRITES: tuple[Callable[[Network, Arch], Network], ...] = (separate_phases,)
+"""Passes from network to network between lowering and layout, in order; each is verified."""
 
 
 def compile(  # the name of what it does, as in `codesign compile`
@@ -51,8 +55,9 @@ def compile(  # the name of what it does, as in `codesign compile`
     ir.verify(graph)
     network = lower(graph, arch)
     verify_network(network)
-    network = separate_phases(network, arch)
-    verify_network(network)
+    for rewrite in REWRITES:
+        network = rewrite(network, arch)
+        verify_network(network)
     storages = plan(network, arch)
     resident = pack_resident(network, arch, storages)
     decided = _place(network, arch, storages, resident)

@@ -58,7 +58,7 @@ def random_layer(seed):
     elif kind in ("max", "avg"):
         x = b.input((channels, *size))
         kernel = tuple(min(k, 3) for k in kernel)
-        padding = tuple(k // 2 for k in np.repeat(kernel, 2))
+        padding = tuple(int(k) // 2 for k in np.repeat(kernel, 2))
         y = b.max_pool(x, kernel, stride, padding) if kind == "max" else b.avg_pool(
             x, kernel, stride, padding
         )  # fmt: skip

@@ -235,3 +235,10 @@ def test_too_many_taps_are_refused():
     b = Builder(np.random.default_rng(0))
     with pytest.raises(CapacityError, match=r"needs 4096 taps .* at most 4095"):
         compile(b.graph(b.global_pool(b.input((4, 64, 64)))), TINY)
+
+
+def test_maps_too_wide_for_an_instruction_are_refused():
+    b = Builder(np.random.default_rng(0))
+    graph = b.graph(b.conv(b.input((1, 1, 5000)), 1, (1, 3), padding=(0, 0, 1, 1)))
+    with pytest.raises(CapacityError, match=r"Conv2d 'conv_t1'.*5000 does not fit 12 bits"):
+        compile(graph, TINY.replace(act_depth=8192))
