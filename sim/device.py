@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -88,7 +90,7 @@ class RtlDevice:
     model:
         The simulation itself, for faults and statistics.
     build_seconds, run_seconds:
-        Time spent to build or load the model, and in simulation.
+        Time spent to build or load the model, and in simulation (all of ``model.cycle``).
     """
 
     def __init__(
@@ -117,16 +119,25 @@ class RtlDevice:
         return buffer
 
     def read_register(self, offset: int) -> int:
-        return self.model.read_register(offset)
+        with self._stopwatch():
+            return self.model.read_register(offset)
 
     def write_register(self, offset: int, value: int) -> None:
-        self.model.write_register(offset, value)
+        with self._stopwatch():
+            self.model.write_register(offset, value)
 
     def wait(self) -> None:
         """Simulate until the interrupt, or for a while."""
+        with self._stopwatch():
+            self.model.run(_WAIT_CYCLES)
+
+    @contextmanager
+    def _stopwatch(self) -> Iterator[None]:
         begin = time.perf_counter()
-        self.model.run(_WAIT_CYCLES)
-        self.run_seconds += time.perf_counter() - begin
+        try:
+            yield
+        finally:
+            self.run_seconds += time.perf_counter() - begin
 
     def close(self) -> None:
         self.model.close()
