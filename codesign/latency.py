@@ -5,6 +5,7 @@ cost model add them up, and tests measure them in simulation.
 from __future__ import annotations
 
 from codesign.arch import CHAIN_LENGTH, Arch
+from codesign.isa import INSTRUCTION_BYTES
 
 TAP_READ = 3
 """CALC: from a tap's issue in the sequencer to its registered entry."""
@@ -143,3 +144,100 @@ def calc_finish(arch: Arch, groups: int, taps: int) -> int:
     """
     slots = groups * calc_interval(arch, taps)
     return slots - 1 + arch.drain_steps - 1 + calc_write(arch)
+
+
+BURST_BEATS = 64
+"""LOAD, SAVE: longest burst. Bursts end at multiples of it, hence never cross 4 KiB."""
+LOAD_FIFO_BEATS = 512
+"""LOAD: beats requested and not yet taken; one block memory. A burst needs room for BURST_BEATS."""
+LOAD_JOBS = 4
+"""LOAD: instructions whose bursts are requested ahead of the one that is being written."""
+FETCH_BURST_BEATS = 32
+"""FETCH: longest burst, likewise aligned; LOAD's bursts in between wait no longer than this."""
+FETCH_FIFO_BEATS = 64
+"""FETCH: beats requested and not yet taken."""
+QUEUE_DEPTH = 16
+"""FETCH: instructions in a unit's queue, besides the one that it offers."""
+SAVE_WORDS = 32
+"""SAVE: words read ahead of the bus; it asks for one less at a time."""
+SAVE_LENGTHS = 4
+"""SAVE: bursts whose addresses go ahead of their data."""
+SAVE_OUTSTANDING = 15
+"""SAVE: write bursts without a response."""
+
+DECODE = 2
+"""LOAD, SAVE: from the transfer of an instruction to its earliest start."""
+ROW_OFFER = 4
+"""From the start of a transfer, or the acceptance of its row before, to a row's address."""
+BURST_OFFER = 3
+"""From a row's address, or the acceptance of the row's burst before, to the offer of a burst."""
+REQUEST = 1
+"""From the acceptance of a burst to its address on the bus; one is accepted every 2 cycles."""
+FETCH_CHOICE = 1
+"""A burst of FETCH is accepted so many cycles after its offer; one of LOAD or SAVE at once."""
+CREDIT = 2
+"""FETCH: from the cycle that takes a beat to the offer of a burst that it makes room for."""
+LOAD_CREDIT = CREDIT + 1
+"""LOAD: likewise."""
+
+
+def burst_offer() -> int:
+    """From the start of a transfer to the offer of its first burst."""
+    return ROW_OFFER + BURST_OFFER
+
+
+def load_request() -> int:
+    """From the start of a LOAD (its tokens taken) to its first read address on the bus.
+
+    The next LOAD starts when the last row of this one is being cut and LOAD_JOBS allow it.
+    """
+    return burst_offer() + REQUEST
+
+
+def load_take() -> int:
+    """From a beat on the bus to the cycle in which LOAD takes it: one per cycle, or one word per
+    cycle where words are narrower, as long as CALC leaves the port.
+    """
+    return 3
+
+
+def load_retire() -> int:
+    """From the last beat of a LOAD on the bus to ``retired`` and ``give``; the word is written in
+    the cycle before. Bank and row walks make a row of fewer than 3 words last 3 cycles.
+    """
+    return load_take() + 2
+
+
+def save_request() -> int:
+    """From the start of a SAVE to its first write address on the bus."""
+    return burst_offer() + REQUEST
+
+
+def save_retire() -> int:
+    """From the last response of a SAVE on the bus to ``retired`` and ``give``."""
+    return 3
+
+
+def fetch_request() -> int:
+    """From a run's cycle 0, the first one counted, to its first read address on the bus."""
+    return burst_offer() + FETCH_CHOICE + REQUEST - 1
+
+
+def fetch_offer() -> int:
+    """From the last beat of an instruction on the bus to its offer to an empty unit's queue.
+
+    Instructions follow each other ``fetch_interval`` cycles apart at best; BEGIN takes one more.
+    """
+    return 6
+
+
+def fetch_interval(arch: Arch) -> int:
+    """Cycles from one instruction to the next: its beats, its verdict, its way to the queue."""
+    return INSTRUCTION_BYTES // arch.beat_bytes + 2
+
+
+def fetch_done() -> int:
+    """From the first cycle in which END finds all queues empty and units idle to the last one that
+    CYCLES counts; END looks from 5 cycles after its last beat on the bus.
+    """
+    return 3

@@ -13,8 +13,6 @@ from amaranth.lib.wiring import Component, In, Out
 from codesign.arch import Arch
 from codesign.registers import ADDRESS_BITS, REGISTER_SPACE_BITS
 
-BURST_BEATS = 64
-"""Longest burst. Bursts end at multiples of their longest length, hence never cross 4 KiB."""
 ID_BITS = 1
 LOAD_ID, FETCH_ID = 0, 1
 SAVE_ID, TRACE_ID = 0, 1

@@ -9,15 +9,11 @@ from amaranth.lib.wiring import Component, In, Out
 from codesign import isa
 from codesign.arch import ISA_VERSION, Arch
 from codesign.isa import INSTRUCTION_BYTES, ErrorCode, Opcode
+from codesign.latency import FETCH_BURST_BEATS, FETCH_FIFO_BEATS, QUEUE_DEPTH
 from codesign.registers import ADDRESS_BITS
 from hw.axi import Burst
 from hw.interfaces import INDEX_BITS, UnitControl, instructions
 from hw.transfer import ALIGNMENT_BITS, BurstWalk, Credit, count_up, instruction_layout
-
-QUEUE_DEPTH = 16
-_LONGEST = 32
-"""Beats of a burst of instructions: LOAD's bursts in between wait no longer than this."""
-_FIFO_BEATS = 64
 
 
 class Queue(Component):
@@ -92,8 +88,8 @@ class Fetch(Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.bursts = bursts = BurstWalk(self._arch, self._beats_bits, _LONGEST)
-        m.submodules.fifo = fifo = SyncFIFO(width=self._arch.dma_bits + 1, depth=_FIFO_BEATS)
+        m.submodules.bursts = bursts = BurstWalk(self._arch, self._beats_bits, FETCH_BURST_BEATS)
+        m.submodules.fifo = fifo = SyncFIFO(width=self._arch.dma_bits + 1, depth=FETCH_FIFO_BEATS)
         state = _State(self._arch)
         self._request(m, bursts, fifo)
         self._assemble(m, fifo, state)
@@ -110,7 +106,7 @@ class Fetch(Component):
         return INDEX_BITS + self._per_instruction.bit_length()
 
     def _request(self, m: Module, bursts: BurstWalk, fifo: SyncFIFO) -> None:
-        m.submodules.credit = credit = Credit(_FIFO_BEATS, _LONGEST)
+        m.submodules.credit = credit = Credit(FETCH_FIFO_BEATS, FETCH_BURST_BEATS)
         m.d.comb += [
             credit.popped.eq(fifo.r_en & fifo.r_rdy),
             credit.requested.eq(self.burst.valid & self.burst.ready),

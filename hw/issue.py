@@ -36,15 +36,13 @@ class Job(data.StructLayout):
 
 
 class Issue(Component):
-    """Offers a transfer ``ACCEPT`` cycles after its instruction came, or as soon as its tokens are
-    there.
+    """Offers a transfer ``latency.DECODE`` cycles after its instruction came, or as soon as its
+    tokens are there.
 
     The tokens are taken in the cycle of the transfer's hand-over. An instruction with contradictory
     fields raises ``fault`` instead and nothing follows it. ``held``: an instruction waits here,
     with index ``index``.
     """
-
-    ACCEPT = 2
 
     def __init__(self, arch: Arch, opcode: Opcode) -> None:
         self._arch, self._opcode = arch, opcode

@@ -7,7 +7,8 @@ from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from codesign.arch import Arch
 from codesign.isa import ErrorCode, Opcode, Target
-from hw.axi import BURST_BEATS, Burst
+from codesign.latency import BURST_BEATS, LOAD_FIFO_BEATS, LOAD_JOBS
+from hw.axi import Burst
 from hw.interfaces import INDEX_BITS, ActWrite, MemoryWrite, UnitControl, instructions
 from hw.issue import Issue, Job
 from hw.transfer import (
@@ -21,14 +22,10 @@ from hw.transfer import (
     memory_shape,
 )
 
-FIFO_BEATS = 512
-"""One RAMB36 of 72 bits: the longest latency that reads can hide is this minus one burst."""
-_JOBS = 4
-
 
 class Load(Component):
-    """Two halves that run apart: one requests bursts, up to ``_JOBS`` instructions ahead; one
-    writes what came.
+    """Two halves that run apart: one requests bursts, up to ``latency.LOAD_JOBS`` instructions
+    ahead; one writes what came.
 
     A burst is requested only when the FIFO has room for all of it, so that read data is never
     refused. One word per cycle is written where a word is no wider than a beat, else one beat per
@@ -58,7 +55,7 @@ class Load(Component):
         arch, control = self._arch, self.control
         m.submodules.issue = issue = Issue(arch, Opcode.LOAD)
         m.submodules.bursts = bursts = BurstWalk(arch, beats_bits(arch))
-        m.submodules.jobs = jobs = SyncFIFO(width=Job().size, depth=_JOBS)
+        m.submodules.jobs = jobs = SyncFIFO(width=Job().size, depth=LOAD_JOBS)
         m.submodules.writer = writer = _Writer(arch)
         halt, walked = Signal(), Signal.like(issue.index)
         begin = Signal()
@@ -96,8 +93,8 @@ class Load(Component):
 
     def _beats(self, m: Module, bursts: BurstWalk, writer) -> None:
         arch = self._arch
-        m.submodules.fifo = fifo = BeatFifo(arch.dma_bits + 1, FIFO_BEATS)
-        m.submodules.credit = credit = Credit(FIFO_BEATS, BURST_BEATS)
+        m.submodules.fifo = fifo = BeatFifo(arch.dma_bits + 1, LOAD_FIFO_BEATS)
+        m.submodules.credit = credit = Credit(LOAD_FIFO_BEATS, BURST_BEATS)
         m.d.comb += [
             fifo.write.eq(self.beat_valid),
             fifo.data.eq(Cat(self.beat, self.error)),
@@ -105,11 +102,11 @@ class Load(Component):
             writer.beat.eq(fifo.o.payload[: arch.dma_bits]),
             writer.error.eq(fifo.o.payload[-1]),
             fifo.o.ready.eq(writer.beat_ready),
-            credit.popped.eq(fifo.o.valid & fifo.o.ready),
             credit.requested.eq(bursts.o.valid & bursts.o.ready),
             credit.length.eq(bursts.o.payload.length),
             bursts.room.eq(credit.room),
         ]
+        m.d.sync += credit.popped.eq(fifo.o.valid & fifo.o.ready)
 
     def _faults(self, m: Module, issue: Issue, bursts: BurstWalk, writer, walked, halt) -> None:
         control = self.control

@@ -8,17 +8,11 @@ from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from codesign.arch import Arch
 from codesign.isa import ErrorCode, Opcode
+from codesign.latency import SAVE_LENGTHS, SAVE_OUTSTANDING, SAVE_WORDS
 from hw.axi import Burst, WriteBeat
 from hw.interfaces import ActRead, UnitControl, instructions
 from hw.issue import Issue, Job
 from hw.transfer import Buffers, BurstWalk, PlaceWalk, beats_bits
-
-OUTSTANDING = 15
-"""Write bursts without a response."""
-_WORDS = 32
-"""Words read ahead of the bus: more than the latency of a read."""
-_LENGTHS = 4
-"""Bursts whose addresses may go ahead of their data."""
 
 
 class Save(Component):
@@ -98,15 +92,15 @@ class Save(Component):
 
     def _send(self, m: Module, bursts: BurstWalk, pack, halt):
         """Addresses ahead of data; returns whether every burst has been sent and answered."""
-        m.submodules.lengths = lengths = SyncFIFO(width=8, depth=_LENGTHS)
+        m.submodules.lengths = lengths = SyncFIFO(width=8, depth=SAVE_LENGTHS)
         sent = Signal(8)
-        outstanding = Signal(range(OUTSTANDING + 1))
+        outstanding = Signal(range(SAVE_OUTSTANDING + 1))
         requested = self.burst.valid & self.burst.ready
         stopped = Signal()
         m.d.sync += stopped.eq(halt | self.control.stop)
         connect(m, bursts.o, flipped(self.burst))
         m.d.comb += [
-            bursts.room.eq(lengths.w_rdy & (outstanding != OUTSTANDING)),
+            bursts.room.eq(lengths.w_rdy & (outstanding != SAVE_OUTSTANDING)),
             lengths.w_en.eq(requested),
             lengths.w_data.eq(self.burst.payload.length),
             self.data.valid.eq(lengths.r_rdy & (pack.o.valid | stopped)),
@@ -159,11 +153,12 @@ class _Words(Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.walk = walk = PlaceWalk(self._arch)
-        m.submodules.words = words = Memory(shape=self._bits, depth=_WORDS, init=[])
-        m.submodules.ends = ends = Memory(shape=1, depth=_WORDS, init=[])
+        m.submodules.words = words = Memory(shape=self._bits, depth=SAVE_WORDS, init=[])
+        m.submodules.ends = ends = Memory(shape=1, depth=SAVE_WORDS, init=[])
         region = Signal.like(self.act.address.region)
-        asked, came, read = Signal(range(_WORDS)), Signal(range(_WORDS)), Signal(range(_WORDS))
-        held = Signal(range(_WORDS))
+        asked = Signal(range(SAVE_WORDS))
+        came, read = Signal.like(asked), Signal.like(asked)
+        held = Signal(range(SAVE_WORDS))
         room = Signal()
         word_write, word_read = words.write_port(), words.read_port(domain="comb")
         end_write, end_read = ends.write_port(), ends.read_port(domain="comb")
@@ -172,7 +167,7 @@ class _Words(Component):
             self.job.ready.eq(walk.i.ready),
             walk.i.valid.eq(self.job.valid),
             walk.i.payload.eq(self.job.payload.place),
-            room.eq((held != _WORDS - 1) & ~self.halt & ~walk.o.payload.outside),
+            room.eq((held != SAVE_WORDS - 1) & ~self.halt & ~walk.o.payload.outside),
             self.act.valid.eq(walk.o.valid & room),
             self.act.address.region.eq(region),
             self.act.address.bank.eq(walk.o.payload.bank),

@@ -8,8 +8,9 @@ from amaranth.lib.wiring import Component, In, Out
 from codesign import isa
 from codesign.arch import TABLE_ENTRIES, TAP_ENTRY_BITS, Arch
 from codesign.isa import BANK, Base, Opcode, Target
+from codesign.latency import BURST_BEATS
 from codesign.registers import ADDRESS_BITS
-from hw.axi import BURST_BEATS, Burst
+from hw.axi import Burst
 
 _HALF = ADDRESS_BITS // 2
 """Sums of addresses take two cycles, half by half, so that no carry chain is longer than eight
@@ -99,13 +100,11 @@ class Span(data.StructLayout):
 class BurstWalk(Component):
     """Cuts a span into bursts that end at multiples of ``longest`` beats.
 
-    The first burst is offered ``START`` cycles after the span is taken. Rows follow each other
-    every 4 cycles, bursts every 3 at best: rows of 4 beats and more leave no gap on the bus. Each
-    row is checked against ``size`` before its first burst; one that reaches beyond raises ``fault``
-    for one cycle and ends the walk. ``stop`` withholds further bursts.
+    The first burst is offered ``latency.burst_offer()`` cycles after the span is taken. Rows follow
+    each other every 4 cycles, bursts every 3 at best: rows of 4 beats and more leave no gap on the
+    bus. Each row is checked against ``size`` before its first burst; one that reaches beyond raises
+    ``fault`` for one cycle and ends the walk. ``stop`` withholds further bursts.
     """
-
-    START = 7
 
     def __init__(self, arch: Arch, beats: int, longest: int = BURST_BEATS) -> None:
         if longest & (longest - 1) or not 1 < longest <= BURST_BEATS:
@@ -254,10 +253,8 @@ def _high(value):
 class Credit(Component):
     """Room in a FIFO of read data, counted down when a burst is requested.
 
-    ``room`` tells whether the longest burst fits. A place freed counts ``FREED`` cycles later.
+    ``room`` tells whether the longest burst fits, ``latency.CREDIT`` cycles after ``popped``.
     """
-
-    FREED = 3
 
     def __init__(self, depth: int, longest: int) -> None:
         self._depth, self._longest = depth, longest
@@ -271,16 +268,15 @@ class Credit(Component):
     def elaborate(self, platform):
         m = Module()
         places = Signal(range(self._depth + 1), init=self._depth)
-        popped, requested, length = Signal(), Signal(), Signal(8)
+        requested, length = Signal(), Signal(8)
         m.d.sync += [
-            popped.eq(self.popped),
             requested.eq(self.requested),
             length.eq(self.length),
             self.room.eq(places >= self._longest),
         ]
         with m.If(requested):
-            m.d.sync += places.eq(places - Mux(popped, length, length + 1))
-        with m.Elif(popped):
+            m.d.sync += places.eq(places - Mux(self.popped, length, length + 1))
+        with m.Elif(self.popped):
             m.d.sync += places.eq(places + 1)
         return m
 

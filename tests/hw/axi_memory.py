@@ -107,6 +107,7 @@ class AxiMemory:
             if valid and awready:
                 self._check(address, length, size, burst)
                 self.write_bursts.append((address, length + 1))
+                self.request_times.append(time)
                 bursts.append((address, length, identity))
             if waiting is not None:
                 assert (1, *waiting) == (wvalid, wdata, wstrb, wlast), "W changed while waiting"

@@ -9,7 +9,7 @@ from amaranth.hdl import Module
 from amaranth.lib.wiring import connect
 from amaranth.sim import Simulator
 
-from codesign import isa
+from codesign import isa, latency
 from codesign.arch import Arch, preset
 from codesign.isa import Base, ErrorCode, Opcode, Target
 from hw.axi import ReadArbiter
@@ -65,14 +65,14 @@ class Bench:
                 bits = 8 * memory_shape(self.arch, Target(target))[0]
                 self.writes.append((Target(target), 0, address, data & ((1 << bits) - 1)))
             if ctx.get(control.retired):
-                self.retired.append((ctx.get(control.retired_index), time))
+                self.retired.append((ctx.get(control.retired_index), time + 1))
                 assert ctx.get(control.retired_start) <= time
             if ctx.get(control.fault):
                 self.faults.append((ctx.get(control.fault_code), ctx.get(control.fault_index)))
                 ctx.set(control.stop, 1)
             take = ctx.get(control.take)
             if take:
-                self.taken.append((take, time))
+                self.taken.append((take, time + 1))
             ready = int(self.rng.random() >= self.stall)
             ctx.set(load.act.ready, ready)
             time += 1
@@ -180,6 +180,17 @@ def test_long_transfer_takes_one_beat_per_cycle() -> None:
     assert len(bench.dram.beat_times) == beats
     assert span <= 1.05 * beats
     assert max(length for _, length in bench.dram.bursts) == 64
+
+
+@pytest.mark.parametrize("dram_latency", [5, 40])
+def test_time_from_start_to_first_request_and_from_last_beat_to_completion(
+    dram_latency: int,
+) -> None:
+    bench = Bench(preset("tiny"), 3, 0.0, latency=dram_latency)
+    bench.run([isa.make(Opcode.LOAD, target=Target.TAP, rows=1, words=20, wait=1)])
+    start = bench.taken[0][1]
+    assert bench.dram.request_times[0] - start == latency.load_request()
+    assert bench.retired[0][1] - bench.dram.beat_times[-1] == latency.load_retire()
 
 
 def fault_of(**changes) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from amaranth.hdl import Module
 from amaranth.lib.wiring import connect
 from amaranth.sim import Simulator
 
-from codesign import isa
+from codesign import isa, latency
 from codesign.arch import Arch, preset
 from codesign.isa import Base, ErrorCode, Opcode
 from hw.axi import WriteArbiter
@@ -48,6 +48,7 @@ class Bench:
         self.dram.attach(self.simulator)
         self.simulator.add_testbench(self._memory, background=True)
         self.retired: list[tuple[int, int]] = []
+        self.starts: list[int] = []
         self.faults: list[tuple[int, int]] = []
 
     def word(self, region: int, pixel: int) -> bytes:
@@ -74,7 +75,8 @@ class Bench:
             ready = int(self.rng.random() >= self.stall)
             ctx.set(save.act.ready, ready)
             if ctx.get(control.retired):
-                self.retired.append((ctx.get(control.retired_index), time))
+                self.retired.append((ctx.get(control.retired_index), time + 1))
+                self.starts.append(ctx.get(control.retired_start))
             if ctx.get(control.fault):
                 self.faults.append((ctx.get(control.fault_code), ctx.get(control.fault_index)))
                 ctx.set(control.stop, 1)
@@ -167,6 +169,14 @@ def test_long_transfer_takes_one_beat_per_cycle() -> None:
     bench.run([isa.make(Opcode.SAVE, base=Base.OUTPUT, offset=16, rows=1, words=700)])
     assert max(length for _, length in bench.dram.write_bursts) == 64
     assert bench.retired[0][1] <= 700 + 50
+
+
+def test_time_from_start_to_first_request_and_from_response_to_completion() -> None:
+    bench = Bench(preset("tiny"), 3, 0.0)
+    bench.run([isa.make(Opcode.SAVE, base=Base.OUTPUT, rows=1, words=64)])
+    start = bench.starts[0]
+    assert bench.dram.request_times[0] - start == latency.save_request()
+    assert bench.retired[0][1] - bench.dram.response_times[-1] == latency.save_retire()
 
 
 def fault_of(**changes) -> list[tuple[int, int]]:

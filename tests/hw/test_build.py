@@ -1,0 +1,45 @@
+"""The generated text: ports, name, fingerprint, repeatability."""
+
+from __future__ import annotations
+
+import re
+
+from codesign.arch import preset
+from hw.build import MODULE, generate, generate_rtlil
+from hw.top import MASTER, SLAVE
+
+TINY = preset("tiny")
+
+
+def ports(text: str) -> dict[str, tuple[str, int]]:
+    """Direction and width of every port of the top module of a Verilog text."""
+    module = text[text.index(f"module {MODULE}(") :]
+    module = module[: module.index("endmodule")]
+    found = re.findall(
+        r"^\s*(input|output) (?:wire |reg )?(?:\[(\d+):0\] )?(\w+)\s*;", module, re.M
+    )
+    return {name: (direction, int(high or 0) + 1) for direction, high, name in found}
+
+
+def test_ports_are_those_of_a_block_design() -> None:
+    found = ports(generate(TINY))
+    assert found["aclk"] == found["aresetn"] == ("input", 1)
+    assert found["interrupt"] == ("output", 1)
+    assert found[SLAVE + "awaddr"] == ("input", 12)
+    assert found[SLAVE + "rdata"] == ("output", 32)
+    assert found[MASTER + "araddr"] == ("output", 40)
+    assert found[MASTER + "wstrb"] == ("output", TINY.beat_bytes)
+    assert found[MASTER + "rdata"] == ("input", TINY.dma_bits)
+    address = {"id", "addr", "len", "size", "burst", "lock", "cache", "prot", "qos"}
+    address |= {"valid", "ready"}
+    expected = {MASTER + channel + name for channel in ("ar", "aw") for name in address}
+    assert expected <= found.keys()
+    rest = found.keys() - {"aclk", "aresetn", "interrupt"}
+    assert all(name.startswith((SLAVE, MASTER)) for name in rest)
+
+
+def test_text_is_repeatable_and_carries_the_fingerprint() -> None:
+    text = generate_rtlil(TINY)
+    assert f"fingerprint 0x{TINY.fingerprint:08x}" in text.splitlines()[0]
+    assert generate_rtlil(TINY) == text
+    assert generate_rtlil(TINY.replace(pixels=5)) != text
