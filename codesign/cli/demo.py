@@ -32,7 +32,7 @@ from codesign.report import files
 from codesign.report.run import Measurement, run_report
 from codesign.report.timeline import timeline
 from codesign.zoo import digits as digits_data
-from codesign.zoo.demo import EPOCHS, DemoNetwork, logits, train
+from codesign.zoo.demo import EPOCHS, WIDTH, DemoNetwork, logits, train
 from codesign.zoo.demo import Progress as Epoch
 from codesign.zoo.digits import TEST_IMAGES, Digits
 from host.device import Device
@@ -48,8 +48,10 @@ EXIT_DIFFERENT = 1
 @seed_option()
 @click.option("--images", type=click.IntRange(LEAST_IMAGES, TEST_IMAGES), default=TEST_IMAGES,
               show_default=True, help="Test images that run through the RTL.")  # fmt: skip
+@click.option("--width", type=click.IntRange(min=1), default=WIDTH, show_default=True,
+              help="Channels at the network's start; 8 fits `--arch tiny`.")  # fmt: skip
 @click.option("-o", "--output", type=FOLDER, default="build/demo", show_default=True)
-def command(arch: Arch, seed: int, images: int, output: Path) -> int:
+def command(arch: Arch, seed: int, images: int, width: int, output: Path) -> int:
     """Train a network on real images and run it on the generated accelerator.
 
     Trains a small residual CNN on scikit-learn's digits, quantises it to int8, compiles it,
@@ -61,7 +63,7 @@ def command(arch: Arch, seed: int, images: int, output: Path) -> int:
     """
     digits = digits_data.load(seed)
     with progress() as bars:
-        model = _train(digits, seed, bars)
+        model = _train(digits, seed, width, bars)
         program, path = _compile(model, digits, arch, seed, output, bars)
         codes = encode(program, digits.test_images[:images])
         results = {"graph reference": _graph(program, codes, bars)}
@@ -84,14 +86,14 @@ def command(arch: Arch, seed: int, images: int, output: Path) -> int:
     return 0 if exact else EXIT_DIFFERENT
 
 
-def _train(digits: Digits, seed: int, bars: Progress) -> DemoNetwork:
+def _train(digits: Digits, seed: int, width: int, bars: Progress) -> DemoNetwork:
     task = bars.add_task("train the float network (epochs)", total=EPOCHS, note="")
 
     def show(state: Epoch) -> None:
         note = f"loss {state.loss:.3f}, training accuracy {state.accuracy:.1%}"
         bars.update(task, completed=state.epoch, note=note)
 
-    return train(digits, seed, report=show)
+    return train(digits, seed, report=show, width=width)
 
 
 def _compile(
