@@ -91,11 +91,11 @@ class Taps(Component):
 
     Ports
     -----
-    start, fields, interval, single, short:
+    start, fields, interval, single, short, one_group:
         Begin with slot 0 in the next cycle; ``interval`` is I - 1, ``single`` tells that it is 0,
         ``short`` that taps do not fill a group's slots.
-    running, last_slot:
-        A slot is under way; it is the instruction's last.
+    running, last_slot, free:
+        A slot is under way; it is the instruction's last; an instruction may start.
     group_start, group_end, first_group:
         The slot is the group's first, its last; the group is the instruction's first.
     valid, first:
@@ -112,8 +112,10 @@ class Taps(Component):
             "interval": In(_WIDTH["taps"]),
             "single": In(1),
             "short": In(1),
+            "one_group": In(1),
             "running": Out(1),
             "last_slot": Out(1),
+            "free": Out(1, init=1),
             "group_start": Out(1),
             "group_end": Out(1),
             "first_group": Out(1),
@@ -138,33 +140,33 @@ class Taps(Component):
             m.d.sync += self.running.eq(1)
         with m.Elif(self.last_slot):
             m.d.sync += self.running.eq(0)
-        self._groups(m, last_group, again)
-        self._slots(m, begin, *self._held(m))
+        two_groups = self._groups(m, last_group, again)
+        one_slot, single = self._slots(m, begin)
+        with m.If(self.start):
+            m.d.sync += self.free.eq(self.single & self.one_group)
+        with m.Elif(again):
+            m.d.sync += self.free.eq(single & two_groups)
+        with m.Elif(self.running & ~self.group_end):
+            m.d.sync += self.free.eq(last_group & one_slot)
+        with m.Else():
+            m.d.sync += self.free.eq(1)
         self._addresses(m, begin)
         return m
 
-    def _held(self, m):
-        """What each group begins with: the new instruction's, else the running one's."""
-        few = bits_for(self.arch.drain_steps)
-        chosen = []
-        for name, new in (
-            ("interval", self.interval),
-            ("single", self.single),
-            ("short", self.short),
-            ("taps", self.fields.taps[:few]),
-        ):
-            held = Signal(len(new), name=f"held_{name}", reset_less=True)
-            with m.If(self.start):
-                m.d.sync += held.eq(new)
-            chosen.append(Mux(self.start, new, held))
-        return chosen
+    def _new_or_held(self, m, name, new):
+        """What a group begins with: the new instruction's value, else the running one's."""
+        held = Signal(len(new), name=f"held_{name}", reset_less=True)
+        with m.If(self.start):
+            m.d.sync += held.eq(new)
+        return Mux(self.start, new, held), held
 
     def _groups(self, m, last_group, again):
+        """Count the groups. Returns whether just two are left."""
         left = Signal(_WIDTH["groups"], reset_less=True)
         with m.If(self.start):
             m.d.sync += [
                 left.eq(self.fields.groups),
-                last_group.eq(self.fields.groups == 1),
+                last_group.eq(self.one_group),
                 self.first_group.eq(1),
                 self.row.eq(self.fields.src_row),
             ]
@@ -175,13 +177,20 @@ class Taps(Component):
                 self.first_group.eq(0),
                 self.row.eq(self.row + 1),
             ]
+        return left == 2
 
-    def _slots(self, m, begin, interval, single, short, taps):
-        """Count the slots that are left; a tap issues in each of the group's last ``taps``."""
+    def _slots(self, m, begin):
+        """Count the slots; a tap issues in each of a group's last ``taps``.
+
+        Returns whether just one slot follows in the group, and whether groups have just one.
+        """
+        interval, _ = self._new_or_held(m, "interval", self.interval)
+        short, _ = self._new_or_held(m, "short", self.short)
+        single, single_held = self._new_or_held(m, "single", self.single)
+        few = bits_for(self.arch.drain_steps)
+        _, taps = self._new_or_held(m, "taps", self.fields.taps[:few])
         left = Signal(_WIDTH["taps"], reset_less=True)
         waiting = Signal()
-        few = len(taps)
-        held_taps = Signal(few, reset_less=True)
         m.d.sync += self.first.eq(0)
         with m.If(begin):
             m.d.sync += [
@@ -190,22 +199,20 @@ class Taps(Component):
                 waiting.eq(short),
                 self.valid.eq(~short),
                 self.first.eq(~short),
-                held_taps.eq(taps),
             ]
         with m.Elif(self.last_slot):
             m.d.sync += self.valid.eq(0)
         with m.Elif(self.running):
             m.d.sync += [left.eq(left - 1), self.group_end.eq(left == 1)]
-            with m.If(waiting & (left[:few] == held_taps)):
+            with m.If(waiting & (left[:few] == taps)):
                 m.d.sync += [waiting.eq(0), self.valid.eq(1), self.first.eq(1)]
+        return left == 1, single_held
 
     def _addresses(self, m, begin):
-        bases = []
-        for name, address in (("tap_base", self.tap_address), ("wgt_base", self.wgt_address)):
-            held = Signal.like(address, name=f"held_{name}", reset_less=True)
-            with m.If(self.start):
-                m.d.sync += held.eq(self.fields[name])
-            bases.append(Mux(self.start, self.fields[name][: len(address)], held))
+        bases = [
+            self._new_or_held(m, name, self.fields[name][: len(address)])[0]
+            for name, address in (("tap_base", self.tap_address), ("wgt_base", self.wgt_address))
+        ]
         depthwise = Signal(reset_less=True)
         with m.If(self.start):
             m.d.sync += depthwise.eq(self.fields.mode == Mode.DEPTHWISE)
@@ -280,9 +287,8 @@ class Sequencer(Component):
         m.submodules.checker, m.submodules.taps = checker, taps
         checked = self._decode(m, checker)
         fields = self.next
-        slot, tokens, fence = Signal(), Signal(), Signal()
+        slot, tokens, fence = taps.free, Signal(), Signal()
         m.d.comb += [
-            slot.eq(~taps.running | taps.last_slot),
             tokens.eq(~(fields.wait & ~self.available).any()),
             fence.eq(~fields.fence | self.drained),
             self.start.eq(checked & slot & tokens & fence & ~self.stop),
@@ -332,6 +338,7 @@ class Sequencer(Component):
         m.d.sync += [
             self.taps.short.eq(short),
             self.taps.interval.eq(Mux(short, steps - 1, fields.taps - 1)),
+            self.taps.one_group.eq(fields.groups == 1),
             self.taps.single.eq((fields.taps == 1) if steps == 1 else 0),
             self.next_span.eq(fields.grid_width - arch.drain),
         ]
