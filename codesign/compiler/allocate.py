@@ -82,8 +82,11 @@ def lives(network: Network, order: Sequence[Pass], prefetch: Prefetch) -> Lives:
     first.update(loads)
     for output in network.outputs:
         for sample in _samples(network, output.tensor):
-            name = output.tensor, sample  # being saved while the next pass runs
-            last[name] = len(order) if sample is None else last[name] + 1
+            name = output.tensor, sample
+            if sample is None or output.tensor in network.inputs:
+                last[name] = len(order)  # saved at the end
+            else:
+                last[name] += 1  # saved while the next pass runs
     return Lives({name: Life(at, last[name]) for name, at in first.items()}, loads)
 
 

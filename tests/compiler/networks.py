@@ -6,7 +6,7 @@ from codesign.arch import preset
 from tests.compiler.builder import Builder
 
 TINY = preset("tiny")
-ROOMY = TINY.replace(wgt_depth=8192, tap_depth=4096)
+ROOMY = TINY.replace(act_depth=1024, wgt_depth=8192, tap_depth=4096)
 ARCHS = (
     ROOMY,
     ROOMY.replace(pixels=5),

@@ -25,7 +25,7 @@ def prepare(graph, arch, prefetch, chunk=1):
 @pytest.mark.parametrize("chunk", [1, 3])
 @pytest.mark.parametrize("number", range(12))
 def test_maps_alive_together_share_no_row(number, chunk, prefetch):
-    arch = ROOMY.replace(act_depth=1024)
+    arch = ROOMY
     network, storages, order, lifetimes, pairs = prepare(
         random_network(number), arch, prefetch, chunk
     )

@@ -155,6 +155,14 @@ def test_input_that_is_an_output():
     compile_and_check(b.graph(b.input((3, 2, 2))), TINY, 9)
 
 
+def test_input_that_is_an_output_outlives_all_layers():
+    rng = np.random.default_rng(9)
+    b = Builder(rng)
+    x = b.input((1, 8, 8))
+    y = b.conv(b.conv(b.global_pool(x), 4), 4)
+    compile_and_check(b.graph(x, b.conv(b.conv(y, 4), 4)), TINY.replace(regions=2), 9)
+
+
 def test_flattened_branches_meet():
     rng = np.random.default_rng(10)
     b = Builder(rng, batch=2)
