@@ -1,6 +1,6 @@
 """Cycles of the AXI4 port: bursts, the channels that units share, and the DRAM behind them.
 
-The rules are those of ``hw.axi`` and ``hw.transfer``; tests compare them to simulation.
+Distances are those of ``codesign.latency``; tests compare the outcome to simulation.
 """
 
 from __future__ import annotations
@@ -9,19 +9,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from codesign import latency
 from codesign.reference.memory import Transfer
 from codesign.reference.timing import Dram
 
-BURST_BEATS = 64
-"""Bursts of data end at multiples of so many beats."""
-ROW_OFFER = 4
-"""From a transfer's start, or the row before, to a row's address."""
-BURST_OFFER = 3
-"""From a row's address, or the burst before, to a burst's request."""
-CREDIT = 2
-"""From the cycle that frees a place for a beat to the request that it allows."""
-REQUEST = 1
-"""From a request's acceptance to its handshake on the bus."""
 REQUEST_GAP = 2
 """Cycles from one acceptance to the next at best."""
 
@@ -50,7 +41,7 @@ def bursts(transfer: Transfer, address: int, beat_bytes: int) -> Iterator[Burst]
     beats = -(-transfer.row_bytes // beat_bytes)
     for row in range(len(transfer.words)):
         start = address + transfer.offset + row * transfer.stride
-        yield from cut(row, start, beats, beat_bytes, BURST_BEATS)
+        yield from cut(row, start, beats, beat_bytes, latency.BURST_BEATS)
 
 
 class Requests:
@@ -71,7 +62,7 @@ class Requests:
         more = list(todo)
         self._todo.extend(more)
         self._rows_waiting = sum(burst.first == 0 for burst in more)
-        self._row_offer = cycle + ROW_OFFER
+        self._row_offer = cycle + latency.ROW_OFFER
         if self._row_done:
             self._enter_row()
 
@@ -89,7 +80,7 @@ class Requests:
         """The next burst's request has been accepted."""
         burst = self._todo.popleft()
         if self._todo and self._todo[0].first:
-            self.offer = cycle + BURST_OFFER
+            self.offer = cycle + latency.BURST_OFFER
             return burst
         self._cut_idle = cycle + 1
         self._row_done = True
@@ -101,9 +92,9 @@ class Requests:
         start = max(self._row_offer, self._cut_idle)
         self._row_done = False
         self._rows_waiting -= 1
-        self._row_offer = start + ROW_OFFER
+        self._row_offer = start + latency.ROW_OFFER
         self._rows_idle = start + 1
-        self.offer = start + BURST_OFFER
+        self.offer = start + latency.BURST_OFFER
 
 
 class ReadChannel:
@@ -120,7 +111,7 @@ class ReadChannel:
 
     def request(self, cycle: int, beats: int, source: object) -> int:
         """Accept a request, in a cycle from ``free`` on; the cycle of its first beat."""
-        handshake = cycle + REQUEST
+        handshake = cycle + latency.REQUEST
         limit = self._dram.reads_outstanding
         if len(self._ends) >= limit:
             handshake = max(handshake, self._ends[-limit] + 1)
@@ -145,11 +136,11 @@ class WriteChannel:
     def request(self, cycle: int) -> tuple[int, int]:
         """Offer a burst's address from that cycle on: when it is accepted, and its handshake."""
         accepted = max(cycle, self._accepted + REQUEST_GAP)
-        handshake = accepted + REQUEST
+        handshake = accepted + latency.REQUEST
         limit = self._dram.writes_outstanding
         if len(self._answers) >= limit:
             handshake = max(handshake, self._answers[-limit] + 1)
-        self._accepted = handshake - REQUEST
+        self._accepted = handshake - latency.REQUEST
         return accepted, handshake
 
     def answer(self, last_beat: int, beats: int) -> int:

@@ -30,8 +30,6 @@ __all__ = ["Execution", "Setting", "TraceRecord"]
 
 FETCH_START = -1
 """Cycle of FETCH's start: cycle 0 is the first one that the cycle counter counts."""
-QUEUE = 17
-"""Instructions that wait in a unit's queue."""
 QUEUED = 2
 """From FETCH to the head of a unit's queue."""
 BEGUN = 1
@@ -42,7 +40,11 @@ DONE = 2
 """From the trace's flush to the end of the count."""
 INDEX_BITS = 24
 """Width of an instruction's index."""
-_DECODE = {Unit.LOAD: 2, Unit.CALC: latency.CALC_DECODE, Unit.SAVE: 2}
+_DECODE = {
+    Unit.LOAD: latency.DECODE,
+    Unit.CALC: latency.CALC_DECODE,
+    Unit.SAVE: latency.DECODE,
+}
 """From a unit's taking an instruction to its earliest start."""
 _UNITS = {Opcode.LOAD: Unit.LOAD, Opcode.CALC: Unit.CALC, Opcode.SAVE: Unit.SAVE}
 
@@ -208,7 +210,7 @@ class Execution:
         unit = _UNITS.get(opcode) if opcode else None
         if unit is not None:
             state = self._units[unit]
-            number = len(state.arrivals) - QUEUE
+            number = len(state.arrivals) - latency.QUEUE_DEPTH - 1
             if number >= 0:
                 accepted = state.accepted(number)
                 return None if accepted is None else max(cycle, accepted + 1)

@@ -1,6 +1,6 @@
 """Cycles of LOAD, SAVE and FETCH between bus and memories, burst by burst.
 
-The rules are those of ``hw.load``, ``hw.save`` and ``hw.fetch``; tests compare them to simulation.
+Distances are those of ``codesign.latency``; tests compare the outcome to simulation.
 """
 
 from __future__ import annotations
@@ -11,24 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codesign.reference.dma import CREDIT, Burst, ReadChannel, Requests, WriteChannel, cut
+from codesign import latency
+from codesign.reference.dma import Burst, ReadChannel, Requests, WriteChannel, cut
 from codesign.reference.memory import IntArray, Transfer
 from codesign.reference.timing import Calendar
 
-LOAD_ROOM = 512
-"""Beats that LOAD may have asked for and not yet taken."""
-LOAD_JOBS = 4
-"""Instructions that LOAD requests ahead of the one that it writes."""
-BURST_ROOM = 64
-"""Beats for which LOAD must have room before it asks for a burst."""
-FETCH_ROOM = 64
-"""Beats that FETCH may have asked for and not yet taken."""
-FETCH_BURST = 32
-"""Bursts of instructions end at multiples of so many beats; FETCH first has room for one."""
 _PIECE = 8
 """Beats of LOAD that are taken as one event."""
-_ARRIVE_LOAD = 3
-"""From a beat on the bus to the earliest cycle in which LOAD takes it."""
 _ARRIVE_FETCH = 2
 """Likewise for FETCH."""
 _WALK = 3
@@ -39,14 +28,8 @@ _GRANT = 3
 """From the start of a SAVE to its first read of ACT."""
 _SAVE_BEAT = 8
 """From the read of a beat's last word to the beat on the bus."""
-_ANSWERED = 3
-"""From a SAVE's last response to its completion."""
-_CHOICE = 1
-"""From FETCH's request to the arbiter's choice of it."""
 _JUDGE = 2
 """From the last beat of an instruction to its verdict."""
-_LENGTHS = 4
-"""Bursts whose addresses SAVE sends ahead of their data."""
 _SENT = 2
 """From a burst's last beat in SAVE to the next address that it makes room for."""
 
@@ -89,9 +72,9 @@ class Load:
     def free(self) -> int | None:
         """First cycle in which an instruction can start; None if it is not known yet."""
         cycle = self._requests.free
-        if cycle is None or len(self._jobs) < LOAD_JOBS:
+        if cycle is None or len(self._jobs) < latency.LOAD_JOBS:
             return cycle
-        taken = self._jobs[-LOAD_JOBS].taken
+        taken = self._jobs[-latency.LOAD_JOBS].taken
         return None if taken is None else max(cycle, taken + 1)
 
     def start(
@@ -109,10 +92,10 @@ class Load:
     def _ask_cycle(self) -> int | None:
         if self._requests.head is None:
             return None
-        needed = self._asked + BURST_ROOM - LOAD_ROOM
+        needed = self._asked + latency.BURST_BEATS - latency.LOAD_FIFO_BEATS
         if needed > len(self._pops):
             return None
-        freed = self._pops[needed - 1] + CREDIT if needed > 0 else 0
+        freed = self._pops[needed - 1] + latency.LOAD_CREDIT if needed > 0 else 0
         return max(self._requests.offer, freed, self._channel.free)
 
     def _take_cycle(self) -> int | None:
@@ -131,8 +114,8 @@ class Load:
         job, before = self._jobs[self._writing], self._written
         if job.taken is None:
             job.taken = max(job.start, self._written) + 1
-        self._take(job, burst, first + _ARRIVE_LOAD + np.arange(burst.beats))
-        self.supplied += self._written - max(first + _ARRIVE_LOAD - 1, before)
+        self._take(job, burst, first + latency.load_take() + np.arange(burst.beats))
+        self.supplied += self._written - max(first + latency.load_take() - 1, before)
         job.beats_left -= burst.beats
         if job.beats_left:
             return None
@@ -205,8 +188,8 @@ class Save:
         if burst is None or transfer is None or port is None:
             raise AssertionError("SAVE has nothing to do")
         offer = self._requests.offer
-        if len(self._last_beats) > _LENGTHS:
-            offer = max(offer, self._last_beats[-_LENGTHS] + _SENT - 1)
+        if len(self._last_beats) > latency.SAVE_LENGTHS:
+            offer = max(offer, self._last_beats[-latency.SAVE_LENGTHS] + _SENT - 1)
         accepted, handshake = self._channel.request(offer)
         self._requests.accepted(accepted)
         ready = self._read_words(burst, transfer, port) + _SAVE_BEAT
@@ -215,7 +198,7 @@ class Save:
         answer = self._channel.answer(int(beats[-1]), burst.beats)
         if self._requests.head is not None:
             return None
-        self._transfer, self._free = None, answer + _ANSWERED
+        self._transfer, self._free = None, answer + latency.save_retire()
         return self._free
 
     def _read_words(self, burst: Burst, transfer: Transfer, port: Calendar) -> IntArray:
@@ -255,7 +238,9 @@ class Fetch:
     ) -> None:
         self._beats, self._channel = beats, channel
         self._requests = Requests()
-        self._requests.begin(start, cut(0, address, count * beats, beat_bytes, FETCH_BURST))
+        self._requests.begin(
+            start, cut(0, address, count * beats, beat_bytes, latency.FETCH_BURST_BEATS)
+        )
         self._here: list[int] = []
         self._pops: list[int] = []
         self._resume = start + 1
@@ -271,11 +256,15 @@ class Fetch:
         """When the next burst is requested; None while there is no room or nothing left."""
         if self._requests.head is None:
             return None
-        needed = len(self._here) + FETCH_BURST - FETCH_ROOM
+        needed = len(self._here) + latency.FETCH_BURST_BEATS - latency.FETCH_FIFO_BEATS
         if needed > len(self._pops):
             return None
-        freed = self._pops[needed - 1] + CREDIT if needed > 0 else 0
-        return max(self._requests.offer + _CHOICE, freed + _CHOICE, self._channel.free)
+        freed = self._pops[needed - 1] + latency.CREDIT if needed > 0 else 0
+        return max(
+            self._requests.offer + latency.FETCH_CHOICE,
+            freed + latency.FETCH_CHOICE,
+            self._channel.free,
+        )
 
     def ask(self) -> None:
         """Request a burst of instructions."""
