@@ -294,6 +294,42 @@ def test_trace_stays_within_its_buffer() -> None:
     assert not any(machine.dram.data[beyond : beyond + 64])
 
 
+def test_trace_records_lost_for_want_of_room_are_counted() -> None:
+    machine = Machine(ARCH, latency=300)
+    calcs = 40
+
+    async def host(ctx):
+        await machine.set_up(ctx)
+        await machine.write(ctx, "TRACE_ENABLE", 1)
+        count = machine.program([isa.make(Opcode.CALC, groups=1)] * calcs + [END])
+        assert await machine.start(ctx, count) == STATUS_DONE
+        written = await machine.read(ctx, "TRACE_COUNT")
+        dropped = await machine.counter(ctx, "TRACE_DROPPED")
+        assert dropped > 0
+        assert written + dropped == count
+        indices = [index for index, *_ in records(machine, written)]
+        assert indices == sorted(set(indices))
+
+    machine.run(host)
+
+
+def test_bus_error_of_a_trace_record_names_its_instruction() -> None:
+    machine = Machine(ARCH)
+    image = filled(machine, 5)
+    machine.dram.errors = {BUFFERS["TRACE"] + 2 * TRACE_RECORD_BYTES}
+
+    async def host(ctx):
+        await machine.set_up(ctx)
+        await machine.write(ctx, "TRACE_ENABLE", 1)
+        count = machine.program([*COPY, END])
+        assert await machine.start(ctx, count) == STATUS_ERROR
+        assert await machine.read(ctx, "ERROR_CODE") == ErrorCode.AXI_WRITE
+        assert await machine.read(ctx, "ERROR_INDEX") == 2
+        await recover(machine, ctx, image)
+
+    machine.run(host)
+
+
 def test_soft_reset_in_the_middle_of_a_run() -> None:
     machine = Machine(ARCH, seed=9, stall=0.3, latency=60)
     image = filled(machine, 5)
