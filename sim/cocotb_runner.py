@@ -50,7 +50,13 @@ class Bench:
 
 
 BENCHES = (
-    *(Bench(module, arch) for module in ("array", "post", "load", "save") for arch in ARCHS),
+    *(
+        Bench(module, arch)
+        for module in ("array", "post", "calc", "load", "save", "fetch", "trace")
+        for arch in ARCHS
+    ),
+    Bench("tokens", "tiny"),
+    Bench("registers", "tiny"),
     Bench("top", "tiny"),
 )
 
