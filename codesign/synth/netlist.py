@@ -11,6 +11,8 @@ from codesign.errors import SynthesisError
 
 Bit = int
 """A net of one bit; constants (strings in Yosys' JSON) are left out."""
+_SCOPE = "$scopeinfo"
+"""Cells by which Yosys remembers the modules that it flattened: no hardware."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class Netlist:
             for i, bit in enumerate(port["bits"]):
                 if isinstance(bit, int):
                     ports[port["direction"]][bit] = f"{name}[{i}]"
-        cells = tuple(_cell(name, cell) for name, cell in module["cells"].items())
+        cells = tuple(
+            _cell(name, cell) for name, cell in module["cells"].items() if cell["type"] != _SCOPE
+        )
         return cls(top, cells, ports["input"], ports["output"], module["netnames"])
 
     @cached_property
@@ -83,15 +87,19 @@ class Netlist:
                         best[bit] = rank
         return {bit: rank[2] for bit, rank in best.items()}
 
-    def count(self, kind: str, under: str = "") -> int:
-        """Cells of a kind whose hierarchical name starts with ``under``."""
-        return sum(cell.kind == kind and cell.name.startswith(under) for cell in self.cells)
+    def count(self, kind: str, inside: str) -> int:
+        """Cells of a kind within submodules of that name, at any depth.
+
+        Flattening keeps the hierarchy in the names of cells that are inferred whole (DSPs, block
+        memories); LUTs and flip-flops lose it.
+        """
+        return sum(cell.kind == kind and inside in cell.name.split(".") for cell in self.cells)
 
 
 def _cell(name: str, cell: Mapping[str, Any]) -> Cell:
     directions = cell["port_directions"]
     return Cell(
-        name=name,
+        name=name.removeprefix("$flatten").replace("\\", ""),
         kind=cell["type"],
         pins={pin: tuple(bits) for pin, bits in cell["connections"].items()},
         outputs=frozenset(pin for pin in cell["connections"] if directions[pin] == "output"),

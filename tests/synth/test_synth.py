@@ -113,12 +113,14 @@ def test_a_missing_top_is_refused() -> None:
 
 def test_yosys_maps_a_registered_adder_and_a_multiplier() -> None:
     source = """
-    module t(input clk, input [15:0] a, b, output reg [15:0] s, p);
-      reg [15:0] x, y; reg signed [15:0] m;
-      always @(posedge clk) begin
-        x <= a; y <= b; s <= x + y;
-        m <= $signed(x[7:0]) * $signed(y[7:0]); p <= m;
-      end
+    module mul(input clk, input signed [7:0] a, b, output reg signed [15:0] p);
+      reg signed [15:0] m;
+      always @(posedge clk) begin m <= a * b; p <= m; end
+    endmodule
+    module t(input clk, input [15:0] a, b, output reg [15:0] s, output [15:0] p);
+      reg [15:0] x, y;
+      mul inner(clk, x[7:0], y[7:0], p);
+      always @(posedge clk) begin x <= a; y <= b; s <= x + y; end
     endmodule"""
     found = synthesize(source, "t", "verilog")
     assert worst_paths(found)[0].levels == 5, "a LUT and four CARRY4"
@@ -126,6 +128,8 @@ def test_yosys_maps_a_registered_adder_and_a_multiplier() -> None:
     assert figures.dsp == 1
     assert figures.latches == 0
     assert figures.ff >= 48
+    assert found.count("DSP48E1", "inner") == 1
+    assert found.count("DSP48E1", "outer") == 0
 
 
 def test_yosys_words_reach_the_user() -> None:

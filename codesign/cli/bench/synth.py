@@ -13,8 +13,8 @@ from sim.device import TOP
 
 KIB = 1024
 UNITS = {"lut": "LUT", "lutram": "LUT", "ff": "FF", "dsp": "DSP48E1", "ramb36": "RAMB36"}
-ARRAY = "calc.array."
-"""Hierarchical name of the PE array in the top level."""
+ARRAY = "array"
+"""Name of the PE array in the hierarchy."""
 
 
 def measure(arch: Arch) -> list[Row]:
