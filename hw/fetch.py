@@ -213,7 +213,7 @@ class Fetch(Component):
                 with m.If(self.start & ~control.stop):
                     m.d.sync += [
                         state.running.eq(1),
-                        started.eq(control.now),
+                        started.eq(0),
                         passed.eq(~self.part_count),
                     ]
                     m.next = "PART"

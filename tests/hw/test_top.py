@@ -258,12 +258,14 @@ def test_trace_has_a_record_for_every_instruction() -> None:
     async def host(ctx):
         await machine.set_up(ctx)
         await machine.write(ctx, "TRACE_ENABLE", 1)
+        assert await machine.start(ctx, machine.program([*COPY, END])) == STATUS_DONE
         count = machine.program([*COPY * 2, END])
         assert await machine.start(ctx, count) == STATUS_DONE
         assert await machine.read(ctx, "TRACE_COUNT") == count
         cycles = await machine.counter(ctx, "CYCLES")
         found = sorted(records(machine, count))
         assert [index for index, *_ in found] == list(range(count))
+        assert found[0][2] == 0
         order = [Unit.FETCH, *[Unit.LOAD, Unit.CALC, Unit.SAVE] * 2, Unit.FETCH]
         assert [unit for _, unit, *_ in found] == order
         for index, unit, start, end in found:
