@@ -1,6 +1,7 @@
-"""The accelerator's architecture: one frozen set of parameters from which everything else is derived.
+"""The accelerator's architecture: one frozen set of parameters that all else is derived from.
 
-Generator, compiler, references and cost models read the same ``Arch``. Contradictions are refused when one is made.
+Generator, compiler, references and cost models read the same ``Arch``. Contradictions are refused
+when one is made.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 ISA_VERSION = 1
-"""Part of the fingerprint: raise it whenever the meaning or layout of an instruction or register changes."""
+"""Part of the fingerprint: raise it whenever the meaning or layout of an instruction or register
+changes."""
 TABLE_ENTRIES = 256
 PARAM_RECORD_BITS = 64
 TAP_ENTRY_BITS = 64
 CHAIN_LENGTH = 4
-"""DSPs in one cascade: the low field of a packed pair holds the sum of four products without a borrow (docs/machine.md)."""
+"""DSPs in one cascade: the low field of a packed pair holds the sum of four products as a signed
+number of 17 bits (``hw/pe.py``)."""
 
 
 @dataclass(frozen=True)
@@ -91,26 +94,38 @@ class Arch:
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"{field} must be an integer, not {value!r}")
             if not low <= value <= high:
-                raise ValueError(f"{field}={value} is outside {low}..{high}; choose a value in that range")
+                raise ValueError(
+                    f"{field}={value} is outside {low}..{high}; choose a value in that range"
+                )
         for field, value in (("in_channels", m), ("out_channels", n)):
             if value & (value - 1):
-                raise ValueError(f"{field}={value} is not a power of two; the nearest are {_neighbours(value)}")
+                raise ValueError(
+                    f"{field}={value} is not a power of two; the nearest are {_neighbours(value)}"
+                )
         if n % m:
-            raise ValueError(f"out_channels={n} is not a multiple of in_channels={m}; choose {m} or {2 * m}")
+            raise ValueError(
+                f"out_channels={n} is not a multiple of in_channels={m}; choose {m} or {2 * m}"
+            )
         if self.pixels % self.drain:
-            raise ValueError(f"drain={self.drain} does not divide pixels={self.pixels}; choose a divisor of {self.pixels}")
+            raise ValueError(
+                f"drain={self.drain} does not divide pixels={self.pixels}; "
+                f"choose a divisor of {self.pixels}"
+            )
         if self.dma_bits not in (64, 128):
             raise ValueError(f"dma_bits={self.dma_bits}: the AXI4 data bus is 64 or 128 bits wide")
         if not 24 <= self.acc_bits <= 32:
-            raise ValueError(f"acc_bits={self.acc_bits} is outside 24..32; 32 never overflows for an int32 bias")
+            raise ValueError(
+                f"acc_bits={self.acc_bits} is outside 24..32; 32 never overflows for an int32 bias"
+            )
         if (self.act_bits, self.wgt_bits) != (8, 8):
             raise ValueError(
-                f"act_bits={self.act_bits}, wgt_bits={self.wgt_bits}: the DSP-packed array multiplies 8 by 8 bits; set both to 8"
+                f"act_bits={self.act_bits}, wgt_bits={self.wgt_bits}: the DSP-packed array "
+                "multiplies 8 by 8 bits; set both to 8"
             )
         if not self.clock_mhz > 0:
             raise ValueError(f"clock_mhz={self.clock_mhz} must be positive")
 
-    # --- sizes -------------------------------------------------------------------------------------------------
+    # --- sizes ---
     @property
     def macs_per_cycle(self) -> int:
         """Peak multiply-accumulates per cycle in dense mode: P*M*N."""
@@ -123,7 +138,10 @@ class Arch:
 
     @property
     def drain_steps(self) -> int:
-        """Cycles in which one group of P pixels leaves the array: (P/D)*(N/M); no group takes fewer."""
+        """Cycles in which one group of P pixels leaves the array: (P/D)*(N/M).
+
+        No group takes fewer.
+        """
         return self.pixels // self.drain * self.planes
 
     @property
@@ -154,11 +172,15 @@ class Arch:
     def wgt_bytes(self) -> int:
         return self.wgt_depth * self.wgt_word_bytes
 
-    # --- identity ----------------------------------------------------------------------------------------------
+    # --- identity ---
     @property
     def fingerprint(self) -> int:
-        """32-bit hash of everything that changes logic or encoding; hardware and programs both carry it."""
-        logic = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("name", "clock_mhz", "board")}
+        """32-bit hash of all that changes logic or encoding, in hardware and programs alike."""
+        logic = {
+            k: v
+            for k, v in dataclasses.asdict(self).items()
+            if k not in ("name", "clock_mhz", "board")
+        }
         text = json.dumps({"isa": ISA_VERSION, **logic}, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
@@ -179,9 +201,11 @@ PRESETS: dict[str, Arch] = {
     arch.name: arch
     for arch in (
         Arch("tiny", pixels=3, in_channels=4, out_channels=4, drain=1, regions=3,
-             act_depth=256, wgt_depth=1024, param_depth=128, tap_depth=512, tables=4, clock_mhz=100.0),
+             act_depth=256, wgt_depth=1024, param_depth=128, tap_depth=512, tables=4,
+             clock_mhz=100.0),
         Arch("pynq_z2", pixels=6, in_channels=8, out_channels=8, drain=1, regions=3,
-             act_depth=1024, wgt_depth=4608, param_depth=512, tap_depth=2048, tables=8, clock_mhz=150.0),
+             act_depth=1024, wgt_depth=4608, param_depth=512, tap_depth=2048, tables=8,
+             clock_mhz=150.0),
     )
 }  # fmt: skip
 
@@ -191,4 +215,6 @@ def preset(name: str) -> Arch:
     try:
         return PRESETS[name]
     except KeyError:
-        raise ValueError(f"no preset is called {name!r}; there are {', '.join(sorted(PRESETS))}") from None
+        raise ValueError(
+            f"no preset is called {name!r}; there are {', '.join(sorted(PRESETS))}"
+        ) from None

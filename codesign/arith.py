@@ -1,10 +1,12 @@
 """Integer arithmetic of the accelerator, defined once.
 
-RTL, references, quantiser and fake-quantised torch modules all follow these functions. The scheme is that of TFLite's
-int8 networks (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-Inference", CVPR 2018), with a multiplier of 17 bits instead of 31: outputs may differ from TFLite's by one LSB on rare ties.
+RTL, references, quantiser and fake-quantised torch modules all follow these functions. The scheme
+is that of TFLite's int8 networks (Jacob et al., "Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference", CVPR 2018), with a multiplier of 17 bits instead of
+31: outputs may differ from TFLite's by one LSB on rare ties.
 
-All functions take and return numpy arrays or integers and compute in int64, which no intermediate value exceeds.
+All functions take and return numpy arrays or integers and compute in int64, which no intermediate
+value exceeds.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ IntArray = npt.NDArray[np.int64]
 IntLike = int | npt.NDArray[np.integer]
 
 MULTIPLIER_BITS = 18
-"""Width of a signed multiplier: 17 bits of magnitude and a sign; fits the 18-bit port of a DSP48."""
+"""Width of a signed multiplier: 17 bits of magnitude and a sign; fits the 18-bit port of a
+DSP48."""
 SHIFT_BITS = 6
 SHIFT_MIN, SHIFT_MAX = 1, 47
 INT8_MIN, INT8_MAX = -128, 127
@@ -46,26 +49,38 @@ def shift_round_half_up(x: IntLike, shift: IntLike) -> IntArray:
 def requantize(acc: IntLike, multiplier: IntLike, shift: IntLike, zero_point: IntLike) -> IntArray:
     """zero_point + round_half_up(acc * multiplier / 2**shift), not yet saturated.
 
-    ``acc`` is a 32-bit accumulator (bias included), ``multiplier`` fits MULTIPLIER_BITS signed and ``shift`` lies in
-    [SHIFT_MIN, SHIFT_MAX]; multiplier and shift broadcast along the channels.
+    ``acc`` is a 32-bit accumulator (bias included), ``multiplier`` fits MULTIPLIER_BITS signed and
+    ``shift`` lies in [SHIFT_MIN, SHIFT_MAX]; multiplier and shift broadcast along the channels.
     """
     product = np.asarray(acc, np.int64) * np.asarray(multiplier, np.int64)
     return shift_round_half_up(product, shift) + np.asarray(zero_point, np.int64)
 
 
 def add_requantized(
-    a: IntLike, a_zero: int, a_multiplier: int, b: IntLike, b_zero: int, b_multiplier: int, shift: int, zero_point: int
+    a: IntLike,
+    a_zero: int,
+    a_multiplier: int,
+    b: IntLike,
+    b_zero: int,
+    b_multiplier: int,
+    shift: int,
+    zero_point: int,
 ) -> IntArray:
-    """zero_point + round_half_up((ma*(a - za) + mb*(b - zb)) / 2**shift): the residual add, not yet saturated.
+    """zero_point + round_half_up((ma*(a - za) + mb*(b - zb)) / 2**shift): the residual add, not yet
+    saturated.
 
-    ``a`` and ``b`` are int8 values, both multipliers fit MULTIPLIER_BITS signed and share one shift.
+    ``a`` and ``b`` are int8 values, both multipliers fit MULTIPLIER_BITS signed and share one
+    shift.
     """
-    total = a_multiplier * (np.asarray(a, np.int64) - a_zero) + b_multiplier * (np.asarray(b, np.int64) - b_zero)
+    total = a_multiplier * (np.asarray(a, np.int64) - a_zero) + b_multiplier * (
+        np.asarray(b, np.int64) - b_zero
+    )
     return shift_round_half_up(total, shift) + zero_point
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
-    """The (multiplier, shift) nearest to ``real``: |multiplier| in [2**16, 2**17) wherever the shift allows.
+    """The (multiplier, shift) nearest to ``real``: |multiplier| in [2**16, 2**17) wherever the
+    shift allows.
 
     Raises
     ------
@@ -73,22 +88,30 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
         ``real`` is not finite, or is too large for the smallest shift.
     """
     if not math.isfinite(real):
-        raise ValueError(f"multiplier {real} is not finite; check the scales that it is the ratio of")
+        raise ValueError(
+            f"multiplier {real} is not finite; check the scales that it is the ratio of"
+        )
     if real == 0.0:
         return 0, SHIFT_MIN
-    mantissa, exponent = math.frexp(abs(real))  # abs(real) = mantissa * 2**exponent, mantissa in [0.5, 1)
+    mantissa, exponent = math.frexp(
+        abs(real)
+    )  # abs(real) = mantissa * 2**exponent, mantissa in [0.5, 1)
     magnitude, shift = round(mantissa * (1 << 17)), 17 - exponent
     if magnitude == 1 << 17:
         magnitude, shift = 1 << 16, shift - 1
     if shift < SHIFT_MIN:
-        raise ValueError(f"multiplier {real} is above the largest, {(1 << 17) - 1}/2**{SHIFT_MIN}; rescale the tensors")
+        raise ValueError(
+            f"multiplier {real} is above the largest, {(1 << 17) - 1}/2**{SHIFT_MIN}; "
+            "rescale the tensors"
+        )
     if shift > SHIFT_MAX:
         magnitude, shift = int(shift_round_half_up(magnitude, shift - SHIFT_MAX)), SHIFT_MAX
     return (magnitude if real > 0 else -magnitude), shift
 
 
 def quantize_multiplier_pair(a: float, b: float) -> tuple[int, int, int]:
-    """(ma, mb, shift) with one shift for both, as the residual add needs: the larger keeps its full precision."""
+    """(ma, mb, shift) with one shift for both, as the residual add needs: the larger keeps its full
+    precision."""
     larger = a if abs(a) >= abs(b) else b
     if larger == 0.0:
         return 0, 0, SHIFT_MIN

@@ -1,7 +1,8 @@
-"""The domain's errors: one root, a child per stage, so that a caller can tell whose input was wrong.
+"""The domain's errors: one root, a child per stage, so that a caller can tell whose input was
+wrong.
 
-Arguments of the wrong type or range raise ``TypeError`` and ``ValueError``; these classes are for networks,
-programs and runs. Every message names the offending value and the remedy.
+Arguments of the wrong type or range raise ``TypeError`` and ``ValueError``; these classes are for
+networks, programs and runs. Every message names the offending value and the remedy.
 """
 
 
@@ -30,7 +31,8 @@ class ProgramError(CodesignError):
 
 
 class SynthesisError(CodesignError):
-    """Yosys is missing, refuses a design, or its netlist breaks a rule (unknown cell, combinational loop)."""
+    """Yosys is missing, refuses a design, or its netlist breaks a rule (unknown cell, combinational
+    loop)."""
 
 
 class MachineError(CodesignError):

@@ -1,8 +1,10 @@
-"""The quantised graph: integer operations on int8 maps, free of any framework and of any architecture.
+"""The quantised graph: integer operations on int8 maps, free of any framework and of any
+architecture.
 
-Frontends and quantisers produce it, ``codesign.reference.graph`` defines what it computes, the compiler lowers it.
-A tensor is a map of C channels by H lines by W columns for each of ``Graph.batch`` samples; vectors are maps of 1 by 1.
-Values are q, standing for scale * (q - zero_point).
+Frontends and quantisers produce it, ``codesign.reference.graph`` defines what it computes, the
+compiler lowers it. A tensor is a map of C channels by H lines by W columns for each of
+``Graph.batch`` samples; vectors are maps of 1 by 1. Values are q, standing for scale * (q -
+zero_point).
 """
 
 from __future__ import annotations
@@ -47,15 +49,18 @@ class Window:
         top, bottom, left, right = self.padding
         reach_y = self.dilation[0] * (self.kernel[0] - 1) + 1
         reach_x = self.dilation[1] * (self.kernel[1] - 1) + 1
-        return (height + top + bottom - reach_y) // self.stride[0] + 1, (width + left + right - reach_x) // self.stride[1] + 1
+        return (height + top + bottom - reach_y) // self.stride[0] + 1, (
+            width + left + right - reach_x
+        ) // self.stride[1] + 1
 
 
 @dataclass(frozen=True, eq=False)
 class Conv2d:
     """y = clamp(zy + requantize(bias + sum w * (x - zx))), padding with zx.
 
-    ``weight`` int8 [O, I/groups, kh, kw] in [-127, 127], ``bias`` int32 [O], ``multiplier`` and ``shift`` int32 [O]
-    (``arith.requantize``). Linear layers are convolutions of 1 by 1 maps; depthwise ones have groups = I.
+    ``weight`` int8 [O, I/groups, kh, kw] in [-127, 127], ``bias`` int32 [O], ``multiplier`` and
+    ``shift`` int32 [O] (``arith.requantize``). Linear layers are convolutions of 1 by 1 maps;
+    depthwise ones have groups = I.
     """
 
     name: str
@@ -125,7 +130,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Flatten:
-    """(C, H, W) -> (C*H*W, 1, 1) in C, H, W order, as torch.flatten(1); scale and zero point stay."""
+    """(C, H, W) -> (C*H*W, 1, 1) in C, H, W order, as torch.flatten(1); scale and zero point
+    stay."""
 
     name: str
     x: str
@@ -161,7 +167,8 @@ class Graph:
 
 
 def macs(graph: Graph, op: Op) -> int:
-    """Multiply-accumulates of one sample: those of convolutions and linear layers, as MLPerf and others count."""
+    """Multiply-accumulates of one sample: those of convolutions and linear layers, as MLPerf and
+    others count."""
     if not isinstance(op, Conv2d):
         return 0
     _, height, width = graph.tensors[op.y].shape
@@ -179,9 +186,19 @@ def _problems(graph: Graph) -> Iterator[str]:
         yield f"batch {graph.batch} must be at least 1"
     for tensor in graph.tensors.values():
         if len(tensor.shape) != 3 or min(tensor.shape) < 1:
-            yield f"tensor {tensor.name!r} has shape {tensor.shape}; three positive extents (C, H, W) are needed"
-        if not tensor.scale > 0 or not INT8_MIN <= tensor.zero_point <= INT8_MAX or tensor.bits != 8:
-            yield f"tensor {tensor.name!r}: scale {tensor.scale}, zero point {tensor.zero_point}, {tensor.bits} bits"
+            yield (
+                f"tensor {tensor.name!r} has shape {tensor.shape}; "
+                "three positive extents (C, H, W) are needed"
+            )
+        if (
+            not tensor.scale > 0
+            or not INT8_MIN <= tensor.zero_point <= INT8_MAX
+            or tensor.bits != 8
+        ):
+            yield (
+                f"tensor {tensor.name!r}: scale {tensor.scale}, zero point {tensor.zero_point}, "
+                f"{tensor.bits} bits"
+            )
     known = set(graph.inputs)
     if len({op.name for op in graph.ops}) != len(graph.ops):
         yield "two operations have the same name"
@@ -204,7 +221,10 @@ def _op_problems(graph: Graph, op: Op) -> Iterator[str]:
     if isinstance(op, Conv2d):
         channels, per_group = op.weight.shape[0], op.weight.shape[1]
         if x.shape[0] != per_group * op.groups or channels % op.groups:
-            yield f"{op.name!r}: weight {op.weight.shape} in {op.groups} groups does not match {x.shape[0]} input channels"
+            yield (
+                f"{op.name!r}: weight {op.weight.shape} in {op.groups} groups does not match "
+                f"{x.shape[0]} input channels"
+            )
         if op.weight.dtype != np.int8 or (op.weight == INT8_MIN).any():
             yield f"{op.name!r}: weights must be int8 in -127..127"
         if any(a.shape != (channels,) for a in (op.bias, op.multiplier, op.shift)):

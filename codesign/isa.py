@@ -1,8 +1,9 @@
 """The instruction set, defined once.
 
-RTL decoder, checked encoder, disassembler, machine reference and ``docs/isa.md`` all walk ``LAYOUTS``. An instruction is
-INSTRUCTION_BYTES long, little-endian, its fields packed from bit 0 upwards in the order given, no gaps; the bits above
-the last field are zero. What the instructions do, and when, is told in ``docs/machine.md``.
+RTL decoder, checked encoder, disassembler, machine reference and ``docs/isa.md`` all walk
+``LAYOUTS``. An instruction is INSTRUCTION_BYTES long, little-endian, its fields packed from bit 0
+upwards in the order given, no gaps; the bits above the last field are zero. What the instructions
+do, and when, is told in ``docs/machine.md``.
 """
 
 from __future__ import annotations
@@ -78,12 +79,15 @@ class Unit(IntEnum):
     FETCH = 3
 
 
-TOKEN_PEERS: Mapping[Unit, tuple[Unit, Unit]] = MappingProxyType({
-    Unit.LOAD: (Unit.CALC, Unit.SAVE),
-    Unit.CALC: (Unit.LOAD, Unit.SAVE),
-    Unit.SAVE: (Unit.LOAD, Unit.CALC),
-})
-"""Bit i of a unit's ``wait`` consumes one token from peer i, bit i of its ``signal`` gives one to peer i."""
+TOKEN_PEERS: Mapping[Unit, tuple[Unit, Unit]] = MappingProxyType(
+    {
+        Unit.LOAD: (Unit.CALC, Unit.SAVE),
+        Unit.CALC: (Unit.LOAD, Unit.SAVE),
+        Unit.SAVE: (Unit.LOAD, Unit.CALC),
+    }
+)
+"""Bit i of a unit's ``wait`` consumes one token from peer i, bit i of its ``signal`` gives one to
+peer i."""
 TOKEN_BITS = 8
 """Width of a token counter: a program never lets one pass 255 (the verifier checks)."""
 
@@ -105,7 +109,8 @@ class Field:
 
 
 REGION, BANK, ROW, EXTENT = 3, 5, 16, 12
-"""Widths shared by many fields: region number, bank of a pixel, row of a bank, height or width of a map."""
+"""Widths shared by many fields: region number, bank of a pixel, row of a bank, height or width of a
+map."""
 
 _TOKENS = (
     Field("wait", 2, "token counters to take one token from before starting, a bit per peer"),
@@ -117,11 +122,23 @@ def _map(prefix: str, what: str) -> tuple[Field, ...]:
     """How a pixel-addressed map lies in a region; the same for the destination and the residual."""
     return (
         Field(f"{prefix}_region", REGION, f"region of the {what}"),
-        Field(f"{prefix}_bank", BANK, f"bank of the {what}'s pixel (y_start, 0); with split: of (y_start & ~1, 0)"),
+        Field(
+            f"{prefix}_bank",
+            BANK,
+            f"bank of the {what}'s pixel (y_start, 0); with split: of (y_start & ~1, 0)",
+        ),
         Field(f"{prefix}_row", ROW, "row of that pixel"),
-        Field(f"{prefix}_pitch_bank", BANK, f"pixels from one line of the {what} to the next, mod P (split: of a phase plane)"),
+        Field(
+            f"{prefix}_pitch_bank",
+            BANK,
+            f"pixels from one line of the {what} to the next, mod P (split: of a phase plane)",
+        ),
         Field(f"{prefix}_pitch_row", ROW, "pixels from line to line, div P"),
-        Field(f"{prefix}_split", 1, "phase-split: pixel (y, x) lies at (y/2, x/2) of phase plane 2*(y&1) + (x&1)"),
+        Field(
+            f"{prefix}_split",
+            1,
+            "phase-split: pixel (y, x) lies at (y/2, x/2) of phase plane 2*(y&1) + (x&1)",
+        ),
         Field(f"{prefix}_phase_rows", ROW, "rows from one phase plane to the next"),
         Field(f"{prefix}_plane_rows", ROW, "rows from one block of M channels to the next"),
     )
@@ -130,13 +147,23 @@ def _map(prefix: str, what: str) -> tuple[Field, ...]:
 def _dram(direction: str, other: str) -> tuple[Field, ...]:
     return (
         Field("base", 2, "base-address register (Base)"),
-        Field("offset", 32, "byte offset of the first transfer row from the base; a multiple of 16"),
+        Field(
+            "offset", 32, "byte offset of the first transfer row from the base; a multiple of 16"
+        ),
         Field("stride", 32, "bytes from one transfer row to the next in DRAM; a multiple of 16"),
         Field("rows", 16, "transfer rows, at least 1"),
-        Field("words", 20, f"words of the {other} in a transfer row, at least 1; a row is padded to whole beats in DRAM"),
+        Field(
+            "words",
+            20,
+            f"words of the {other} in a transfer row, at least 1; rows fill whole beats in DRAM",
+        ),
         Field("region", REGION, "ACT region"),
         Field("bank", BANK, f"bank of the first word {direction}"),
-        Field("address", 20, "ACT: row of the first word; other memories: word address (TABLE: table number * 256)"),
+        Field(
+            "address",
+            20,
+            "ACT: row of the first word; other memories: word address (TABLE: table number * 256)",
+        ),
         Field("stride_bank", BANK, "ACT: on-chip pixels from one transfer row to the next, mod P"),
         Field("stride_address", 20, "ACT: the same, div P; other memories: words"),
     )
@@ -148,9 +175,14 @@ LAYOUTS: Mapping[Opcode, tuple[Field, ...]] = MappingProxyType({
     Opcode.BEGIN: (
         _OPCODE,
         Field("isa_version", 8, "version of this instruction set"),
-        Field("fingerprint", 32, "fingerprint of the architecture that the program was compiled for"),
+        Field("fingerprint", 32, "fingerprint of the architecture that the program is for"),
     ),
-    Opcode.LOAD: (_OPCODE, *_TOKENS, Field("target", 3, "memory to fill (Target)"), *_dram("written", "target")),
+    Opcode.LOAD: (
+        _OPCODE,
+        *_TOKENS,
+        Field("target", 3, "memory to fill (Target)"),
+        *_dram("written", "target"),
+    ),
     Opcode.CALC: (
         _OPCODE,
         *_TOKENS,
@@ -166,15 +198,15 @@ LAYOUTS: Mapping[Opcode, tuple[Field, ...]] = MappingProxyType({
         Field("src_region", REGION, "region of the source map"),
         Field("src_bank", BANK, "bank of the source pixel that tap offset 0 of grid pixel 0 reads"),
         Field("src_row", ROW, "row of that pixel"),
-        Field("grid_width", EXTENT, "width of the grid = pixels from line to line of the source, at least D"),
+        Field("grid_width", EXTENT, "pixels from line to line of the source: the grid, >= D"),
         Field("in_height", EXTENT, "lines of the source map: a tap outside reads `pad`"),
         Field("in_width", EXTENT, "columns of the source map: likewise"),
         Field("y_start", EXTENT, "line of grid pixel 0"),
         Field("pad", 8, "value that a tap outside the source map reads", signed=True),
         Field("out_height", EXTENT, "grid lines from here on are not written"),
         Field("out_width", EXTENT, "grid columns from here on are not written"),
-        Field("planes", 4, "blocks of M output channels to write, 1..N/M; 1 in modes depthwise and max"),
-        Field("param_base", ROW, "address of the first parameter word; one word for each block written"),
+        Field("planes", 4, "blocks of M output channels to write, 1..N/M; 1 unless dense"),
+        Field("param_base", ROW, "address of the first parameter word; a word for each block"),
         *_map("dst", "destination"),
         *_map("res", "residual"),
         Field("zero_point", 8, "zero point of the requantised accumulator", signed=True),
@@ -182,8 +214,8 @@ LAYOUTS: Mapping[Opcode, tuple[Field, ...]] = MappingProxyType({
         Field("high", 8, "upper clamp of the result", signed=True),
         Field("res_zero_point", 8, "zero point of the residual map", signed=True),
         Field("out_zero_point", 8, "zero point of the sum", signed=True),
-        Field("acc_multiplier", MULTIPLIER_BITS, "multiplier of the requantised accumulator in the sum", signed=True),
-        Field("res_multiplier", MULTIPLIER_BITS, "multiplier of the residual in the sum", signed=True),
+        Field("acc_multiplier", MULTIPLIER_BITS, "of the convolution in the sum", signed=True),
+        Field("res_multiplier", MULTIPLIER_BITS, "of the residual in the sum", signed=True),
         Field("add_shift", SHIFT_BITS, "right shift of the sum, 1..47"),
     ),
     Opcode.SAVE: (_OPCODE, *_TOKENS, *_dram("read", "ACT")),
@@ -214,7 +246,11 @@ def width(fields: tuple[Field, ...]) -> int:
     return sum(field.bits for field in fields)
 
 
-for _layout, _limit in (*((f, 8 * INSTRUCTION_BYTES) for f in LAYOUTS.values()), (PARAM_RECORD, PARAM_RECORD_BITS), (TAP_ENTRY, TAP_ENTRY_BITS)):
+for _layout, _limit in (
+    *((f, 8 * INSTRUCTION_BYTES) for f in LAYOUTS.values()),
+    (PARAM_RECORD, PARAM_RECORD_BITS),
+    (TAP_ENTRY, TAP_ENTRY_BITS),
+):
     if width(_layout) > _limit:
         raise ValueError(f"a layout of {width(_layout)} bits exceeds {_limit}")
 
@@ -237,7 +273,9 @@ def pack(fields: tuple[Field, ...], values: Mapping[str, int], what: str = "reco
     """
     unknown = values.keys() - {field.name for field in fields}
     if unknown:
-        raise EncodingError(f"{what} has no field {sorted(unknown)[0]!r}; its fields are {[f.name for f in fields]}")
+        raise EncodingError(
+            f"{what} has no field {sorted(unknown)[0]!r}; its fields are {[f.name for f in fields]}"
+        )
     word = 0
     for field, position in offsets(fields):
         try:
@@ -248,7 +286,9 @@ def pack(fields: tuple[Field, ...], values: Mapping[str, int], what: str = "reco
         if isinstance(value, bool) or not hasattr(value, "__index__"):
             raise EncodingError(f"{what}: {field.name}={value!r} is not an integer")
         if not low <= value <= high:
-            raise EncodingError(f"{what}: {field.name}={value} does not fit {field.bits} bits ({low}..{high})")
+            raise EncodingError(
+                f"{what}: {field.name}={value} does not fit {field.bits} bits ({low}..{high})"
+            )
         word |= (int(value) & ((1 << field.bits) - 1)) << position
     return word
 
@@ -305,10 +345,14 @@ def decode(data: bytes) -> Instruction:
     try:
         opcode = Opcode(word & 0xF)
     except ValueError:
-        raise EncodingError(f"opcode {word & 0xF} is illegal; legal are {[f'{int(o)} {o.name}' for o in Opcode]}") from None
+        raise EncodingError(
+            f"opcode {word & 0xF} is illegal; legal are {[f'{int(o)} {o.name}' for o in Opcode]}"
+        ) from None
     fields = LAYOUTS[opcode]
     if word >> width(fields):
-        raise EncodingError(f"{opcode.name} has bits set above its last field (bit {word.bit_length() - 1})")
+        raise EncodingError(
+            f"{opcode.name} has bits set above its last field (bit {word.bit_length() - 1})"
+        )
     values = unpack(fields, word)
     del values["opcode"]
     return Instruction(opcode, MappingProxyType(values))

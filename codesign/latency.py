@@ -1,5 +1,5 @@
-"""Pipeline depths and fixed costs in clock cycles: the RTL builds its registers from them, the machine reference and the
-cost model add them up, and tests measure them in simulation.
+"""Pipeline depths and fixed costs in clock cycles: the RTL builds its registers from them, the
+machine reference and the cost model add them up, and tests measure them in simulation.
 """
 
 from __future__ import annotations

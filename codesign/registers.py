@@ -1,7 +1,7 @@
 """The AXI4-Lite register map, defined once: RTL, hardware description, manifest and docs walk it.
 
-Registers are 32 bits wide at multiples of 4; 64-bit values lie in a LOW/HIGH pair. The host takes the offsets from a
-program's manifest, so that it never repeats them.
+Registers are 32 bits wide at multiples of 4; 64-bit values lie in a LOW/HIGH pair. The host takes
+the offsets from a program's manifest, so that it never repeats them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Register:
 
 
 def _counters() -> tuple[tuple[str, str], ...]:
-    """64-bit counters, cleared by a start. busy = cycles with an instruction in execution; the stalls are idle causes."""
+    """64-bit counters, cleared by a start. busy = cycles with an instruction in execution; the
+    stalls are idle causes."""
     return (
         ("CYCLES", "cycles from the doorbell to done"),
         ("LOAD_BUSY", "cycles with a LOAD in execution"),
@@ -54,11 +55,19 @@ def _register_map() -> tuple[Register, ...]:
         ("ID", "ro", f"0x{MAGIC:08X}"),
         ("ISA_VERSION", "ro", "version of the instruction set"),
         ("FINGERPRINT", "ro", "fingerprint of the architecture"),
-        ("CONTROL", "wo", "bit 0: start; bit 1: soft reset; bit 2: acknowledge (clears done and the interrupt)"),
+        (
+            "CONTROL",
+            "wo",
+            "bit 0: start; bit 1: soft reset; bit 2: acknowledge (clears done and the interrupt)",
+        ),
         ("STATUS", "ro", "bit 0: busy; bit 1: done; bit 2: error; bit 3: soft reset in progress"),
         ("ERROR_CODE", "ro", "why the run stopped (ErrorCode)"),
         ("ERROR_INDEX", "ro", "index of the offending instruction in the part that ran"),
-        ("PART_OFFSET", "rw", "byte offset of the part's first instruction from PROGRAM_BASE; a multiple of 64"),
+        (
+            "PART_OFFSET",
+            "rw",
+            "byte offset of the part's first instruction from PROGRAM_BASE; a multiple of 64",
+        ),
         ("PART_COUNT", "rw", "instructions in the part, BEGIN and END included"),
         ("WATCHDOG", "rw", "cycles without any progress after which the run stops; 0 turns it off"),
         ("INTERRUPT_ENABLE", "rw", "bit 0: raise the interrupt on done or error"),
@@ -72,7 +81,9 @@ def _register_map() -> tuple[Register, ...]:
           for name in ("PROGRAM", "INPUT", "OUTPUT", "SCRATCH", "TRACE")),
         *((name, "ro", what) for name, what in _counters()),
     ]  # fmt: skip
-    registers = [Register(name, 4 * i, access, what) for i, (name, access, what) in enumerate(plain)]
+    registers = [
+        Register(name, 4 * i, access, what) for i, (name, access, what) in enumerate(plain)
+    ]
     start = 0x80
     for i, (name, access, what) in enumerate(wide):
         registers += [
@@ -90,8 +101,9 @@ CONTROL_START, CONTROL_RESET, CONTROL_ACKNOWLEDGE = 1, 2, 4
 STATUS_BUSY, STATUS_DONE, STATUS_ERROR, STATUS_RESETTING = 1, 2, 4, 8
 
 TRACE_RECORD_BYTES = 16
-"""A trace record: start cycle (32 bits), end cycle (32), instruction index (24), unit (8), zero (32); little-endian.
+"""A trace record: start cycle (32 bits), end cycle (32), instruction index (24), unit (8), zero
+(32); little-endian.
 
-Cycles count from the doorbell. start: the cycle in which the unit took the instruction's tokens and began; end: the
-cycle in which it completed and gave its tokens.
+Cycles count from the doorbell. start: the cycle in which the unit took the instruction's tokens and
+began; end: the cycle in which it completed and gave its tokens.
 """

@@ -1,7 +1,8 @@
-"""Ports between the accelerator's components. One handshake everywhere: a transfer happens in a cycle with valid and ready.
+"""Ports between the accelerator's components. One handshake everywhere: a transfer happens in a
+cycle with valid and ready.
 
-``valid`` never waits for ``ready``, no ``ready`` depends combinationally on a ``valid``, and every output is a register
-(or a few gates behind one), so that no path runs through two units.
+``valid`` never waits for ``ready``, no ``ready`` depends combinationally on a ``valid``, and every
+output is a register (or a few gates behind one), so that no path runs through two units.
 """
 
 from amaranth.lib import data, stream
@@ -29,10 +30,11 @@ def instructions() -> stream.Signature:
 class UnitControl(Signature):
     """What a unit shares with tokens, counters, trace and fault logic; seen from the unit.
 
-    now: cycles since the doorbell. stop: start nothing more (fault or soft reset); what is on the bus runs to its end.
-    available/take: token counters of the two peers (``isa.TOKEN_PEERS``) are non-zero / take one. give: add one.
-    retired: one-cycle pulse on completion, with the instruction's index and start cycle (the end is ``now``).
-    fault: one-cycle pulse with code and index. idle: nothing in execution and nothing accepted.
+    now: cycles since the doorbell. stop: start nothing more (fault or soft reset); what is on the
+    bus runs to its end. available/take: token counters of the two peers (``isa.TOKEN_PEERS``) are
+    non-zero / take one. give: add one. retired: one-cycle pulse on completion, with the
+    instruction's index and start cycle (the end is ``now``). fault: one-cycle pulse with code and
+    index. idle: nothing in execution and nothing accepted.
     """
 
     def __init__(self) -> None:
@@ -76,7 +78,8 @@ class ActWrite(Signature):
 
 
 class ActRead(Signature):
-    """SAVE to the activation memories: requests with a handshake, words back in order after a fixed latency, unstoppable."""
+    """SAVE to the activation memories: requests with a handshake, words back in order after a fixed
+    latency, unstoppable."""
 
     def __init__(self, arch: Arch) -> None:
         super().__init__({
@@ -89,11 +92,14 @@ class ActRead(Signature):
 
 
 class MemoryWrite(Signature):
-    """LOAD to WGT, PARAM, TAP or TABLE (``isa.Target``): always taken at once; data in the low bits."""
+    """LOAD to WGT, PARAM, TAP or TABLE (``isa.Target``): always taken at once; data in the low
+    bits."""
 
     def __init__(self, arch: Arch) -> None:
         widest = max(arch.wgt_word_bytes * 8, arch.param_word_bytes * 8, TAP_ENTRY_BITS)
-        super().__init__({"valid": Out(1), "target": Out(3), "address": Out(20), "data": Out(widest)})
+        super().__init__(
+            {"valid": Out(1), "target": Out(3), "address": Out(20), "data": Out(widest)}
+        )
 
 
 class CalcStatus(Signature):
