@@ -22,7 +22,7 @@ def measure(arch: Arch) -> list[Row]:
     netlist = synthesize(generate_rtlil(arch), TOP)
     figures = dataclasses.asdict(resources(netlist))
     (longest,) = worst_paths(netlist)
-    console.print(longest)
+    console.print(str(longest), markup=False, highlight=False)
     return [
         *(Row(f"synth.{name}", value, UNITS.get(name, "1")) for name, value in figures.items()),
         Row("synth.array_dsp", netlist.count("DSP48E1", ARRAY), "DSP48E1"),
