@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from host import steps
 from host.device import Buffer, ByteArray, Device
 from host.errors import AcceleratorError, DeviceMismatchError
 from host.manifest import Manifest, Part, read_program
@@ -66,6 +67,7 @@ class Accelerator:
             Part ``setup`` failed.
         """
         manifest, image = read_program(program)
+        steps.check(manifest.host_steps)
         self.unload()
         self._manifest = manifest
         self._check_device()
@@ -78,7 +80,9 @@ class Accelerator:
     def run(self, *inputs: Array) -> Array | tuple[Array, ...]:
         """The network's outputs for its inputs, each [samples, C, H, W].
 
-        int8 inputs are codes and give codes; floating-point ones are quantised and give float32.
+        int8 inputs are codes and give the codes that the accelerator wrote; floating-point ones are
+        quantised and give real values: float32, or what the program's host steps make of them
+        (int64 indices after an argmax).
         Any number of samples runs in batches of the program's size.
 
         Raises
@@ -98,7 +102,7 @@ class Accelerator:
                 rows.append(result)
         results: list[Array] = [np.concatenate(rows)[:samples] for rows in collected]
         if inputs[0].dtype != np.int8:
-            results = [t.dequantize(r) for t, r in zip(self._outputs, results, strict=True)]
+            results = [self._real(t, r) for t, r in zip(self._outputs, results, strict=True)]
         return results[0] if len(results) == 1 else tuple(results)
 
     def tensor(self, name: str) -> Codes:
@@ -222,6 +226,11 @@ class Accelerator:
         if len({(len(x), x.dtype == np.int8) for x in inputs}) != 1:
             raise ValueError("all inputs must have as many samples, and all be codes or none")
         return [_encode_one(t, x) for t, x in zip(self._inputs, inputs, strict=True)]
+
+    def _real(self, table: MapTable, codes: Codes) -> Array:
+        """An output's real values, the host's steps done."""
+        values: Array = table.dequantize(codes)
+        return steps.apply(self._loaded().host_steps, table.layout.name, values)
 
     def _infer(self, codes: Sequence[Codes]) -> list[Codes]:
         manifest = self._loaded()

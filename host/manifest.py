@@ -16,7 +16,7 @@ from typing import Any
 
 from host.errors import ProgramFileError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,15 @@ class LayerSpan:
 
 
 @dataclass(frozen=True)
+class HostStep:
+    """What the host computes of the real values of output ``tensor`` (``host/steps.py``)."""
+
+    op: str
+    tensor: str
+    parameters: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A program's description; ``codesign/artifact.py`` tells its fields."""
 
@@ -83,6 +92,7 @@ class Manifest:
     outputs: tuple[MapLayout, ...]
     tensors: Mapping[str, MapLayout]
     layers: tuple[LayerSpan, ...]
+    host_steps: tuple[HostStep, ...]
     predicted_cycles: int
     registers: Mapping[str, int]
     counters: tuple[str, ...]
@@ -151,6 +161,7 @@ def _manifest(values: Mapping[str, Any]) -> Manifest:
         outputs=tuple(_layout(at) for at in values["outputs"]),
         tensors={name: _layout(at) for name, at in values["tensors"].items()},
         layers=tuple(LayerSpan(**span) for span in values["layers"]),
+        host_steps=tuple(HostStep(**step) for step in values["host_steps"]),
         counters=tuple(values["counters"]),
         errors={code: name for name, code in values["errors"].items()},
         units=tuple(values["units"]),

@@ -148,10 +148,11 @@ def _instruction(arch: Arch, rng: np.random.Generator) -> Instruction:
         "add_shift": int(rng.integers(SHIFT_MIN, SHIFT_MAX + 1)),
     }  # fmt: skip
     for prefix, region in (("dst", target), ("res", residual)):
+        split = int(rng.integers(0, 2)) if arch.drain == 1 else 0  # else MALFORMED
         values |= {
             f"{prefix}_region": region, f"{prefix}_bank": int(rng.integers(0, arch.pixels)),
             f"{prefix}_row": TARGET_ROW, f"{prefix}_pitch_bank": pitch_bank,
-            f"{prefix}_pitch_row": pitch_row, f"{prefix}_split": int(rng.integers(0, 2)),
+            f"{prefix}_pitch_row": pitch_row, f"{prefix}_split": split,
             f"{prefix}_phase_rows": plane, f"{prefix}_plane_rows": 4 * plane,
         }  # fmt: skip
     for name in ("zero_point", "res_zero_point", "out_zero_point"):

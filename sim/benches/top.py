@@ -13,7 +13,7 @@ from codesign import isa
 from codesign.arch import Arch
 from codesign.artifact import Part, Program
 from codesign.compiler import compile as compile_graph
-from codesign.isa import INSTRUCTION_BYTES, ErrorCode, Opcode, Unit
+from codesign.isa import INSTRUCTION_BYTES, TOKEN_PEERS, ErrorCode, Opcode, Unit
 from codesign.registers import (
     CONTROL_ACKNOWLEDGE,
     CONTROL_RESET,
@@ -263,8 +263,10 @@ async def illegal_opcode(dut: Any) -> None:
 async def token_deadlock(dut: Any) -> None:
     system = System(dut, seed=8, pause=0.1)
     await system.begin()
-    save = _all(Opcode.SAVE)[0]
-    giver = [i for i in _all(Opcode.CALC) if i < save and _instruction(i)["signal"]][-1]
+    to_save = 1 << TOKEN_PEERS[Unit.CALC].index(Unit.SAVE)
+    from_calc = 1 << TOKEN_PEERS[Unit.SAVE].index(Unit.CALC)
+    giver = [i for i in _all(Opcode.CALC) if _instruction(i)["signal"] & to_save][-1]
+    save = [i for i in _all(Opcode.SAVE) if _instruction(i)["wait"] & from_calc][-1]
     with Patched(system, giver, signal=0):
         await system.fails(ErrorCode.WATCHDOG, save)
     await system.begin_again()

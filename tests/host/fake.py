@@ -133,7 +133,7 @@ def manifest(shape: tuple[int, int, int] = (5, 2, 3), **changes: object) -> dict
     at = layout(shape)
     size = at["batch"] * at["sample_bytes"]
     values = {
-        "format": 1, "name": "net", "id": MAGIC, "isa_version": 1, "fingerprint": 77,
+        "format": 2, "name": "net", "id": MAGIC, "isa_version": 1, "fingerprint": 77,
         "arch": {"name": "tiny", "pixels": 3, "in_channels": 4, "out_channels": 4, "dma_bits": 64},
         "setup": {"offset": 0, "count": 3}, "infer": {"offset": 192, "count": 5},
         "input_bytes": size, "output_bytes": size, "scratch_bytes": size,
@@ -143,7 +143,7 @@ def manifest(shape: tuple[int, int, int] = (5, 2, 3), **changes: object) -> dict
             {"name": "conv", "op": "Conv2d", "first": 1, "last": 3, "macs": 4800},
             {"name": "pool", "op": "MaxPool2d", "first": 3, "last": 4, "macs": 0},
         ],
-        "predicted_cycles": 999, "seed": 0, "versions": {},
+        "host_steps": [], "predicted_cycles": 999, "seed": 0, "versions": {},
         "registers": OFFSETS, "counters": list(COUNTERS),
         "control": {"start": CONTROL_START, "reset": CONTROL_RESET,
                     "acknowledge": CONTROL_ACKNOWLEDGE},

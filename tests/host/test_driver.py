@@ -175,7 +175,7 @@ def test_programs_are_checked(tmp_path):
     path.write_bytes(b"no zip")
     with pytest.raises(ProgramFileError, match="is not a program"):
         accelerator.load(path)
-    with pytest.raises(ProgramFileError, match="has format 9, this driver reads 1"):
+    with pytest.raises(ProgramFileError, match="has format 9, this driver reads 2"):
         accelerator.load(write_program(path, manifest(format=9)))
     with pytest.raises(ProgramFileError, match="image does not match its digest"):
         accelerator.load(write_program(path, manifest(image_sha256="0")))
