@@ -15,7 +15,7 @@ The host reads the first two only, and takes everything it must know of the mach
 - ``input_bytes``, ``output_bytes``, ``scratch_bytes``: sizes of the buffers (0: none is needed).
 - ``inputs``, ``outputs``: lists of ``MapLayout``, each an object with that class's fields;
   ``tensors``: tensor name -> ``MapLayout`` in the SCRATCH buffer.
-- ``layers``: list of ``LayerSpan``.
+- ``layers``: list of ``LayerSpan``. ``host_steps``: list of ``HostStep``, in their order.
 - ``predicted_cycles``, ``seed``, ``versions``.
 - ``registers``: name -> byte offset, every register of ``codesign.registers``; ``counters``: names
   of the 64-bit counters, each a pair ``<name>_LOW``, ``<name>_HIGH``.
@@ -47,7 +47,7 @@ from codesign.arch import ISA_VERSION, Arch
 from codesign.errors import ProgramError
 from codesign.ir import Graph
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST, IMAGE, GRAPH = "manifest.json", "image.bin", "graph.npz"
 
 _OPS: Mapping[str, type[Any]] = {
@@ -110,6 +110,19 @@ class LayerSpan:
     macs: int
 
 
+@dataclass(frozen=True)
+class HostStep:
+    """What the host computes of the real values of output ``tensor``, over its channels.
+
+    ``op`` "softmax": exp(beta * x), normalised, ``beta`` in ``parameters``. "argmax": the index of
+    the largest value. int8 codes stay what the accelerator wrote.
+    """
+
+    op: str
+    tensor: str
+    parameters: Mapping[str, float]
+
+
 @dataclass(frozen=True, eq=False)
 class Program:
     """Everything that ``compile`` makes. ``*_bytes`` are buffer sizes."""
@@ -131,6 +144,7 @@ class Program:
     predicted_cycles: int
     seed: int
     versions: Mapping[str, str]
+    host_steps: tuple[HostStep, ...] = ()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the program to one file, whole or not at all."""
@@ -190,6 +204,7 @@ def _manifest(program: Program, graph: bytes) -> dict[str, Any]:
         "inputs": [dataclasses.asdict(layout) for layout in program.inputs],
         "outputs": [dataclasses.asdict(layout) for layout in program.outputs],
         "layers": [dataclasses.asdict(span) for span in program.layers],
+        "host_steps": [dataclasses.asdict(step) for step in program.host_steps],
         "tensors": {name: dataclasses.asdict(at) for name, at in program.tensors.items()},
         "versions": dict(program.versions),
         "registers": registers.OFFSETS,
@@ -247,6 +262,7 @@ def _program(manifest: Mapping[str, Any], image: bytes, graph: Graph) -> Program
         layers=tuple(LayerSpan(**span) for span in manifest["layers"]),
         tensors={name: _layout(at) for name, at in manifest["tensors"].items()},
         versions=manifest["versions"],
+        host_steps=tuple(HostStep(**step) for step in manifest["host_steps"]),
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import click
 import numpy as np
 
+from codesign import ir
 from codesign.arch import Arch
+from codesign.artifact import HostStep
 from codesign.cli.console import console
-from codesign.cli.model import FloatArray, Model, load_model
+from codesign.cli.model import FloatArray, Model, is_quantized, load_model, load_quantized
 from codesign.cli.options import EXISTING_FILE, FILE, arch_option, load_array, seed_option
 from codesign.compiler import compile as compile_graph
 from codesign.quant.calibrate import METHODS, Method
@@ -47,19 +50,19 @@ def command(
     """Quantise MODEL to int8 and compile it for an architecture.
 
     MODEL is a `.pt2` file that torch.export.save wrote, or `module:function`: a function without
-    arguments that returns (torch.nn.Module, example input).
+    arguments that returns (torch.nn.Module, example input). A `.tflite` file is quantised already:
+    weights and scales are taken as they are.
 
     \b
     Examples:
       codesign compile net.pt2 --arch pynq_z2 --calibration images.npy -o net.prog
       codesign compile codesign.zoo.resnet8:resnet8 --arch pynq_z2 -o resnet8.prog
+      codesign compile model.tflite --arch pynq_z2 -o model.prog
       codesign compile mine:network --arch board.yaml --batch 4 -o mine.prog
     """
-    given = load_array(calibration) if calibration else None
-    loaded = load_model(model, seed)
-    samples = _substitute(loaded, seed) if given is None else given
-    graph = quantize_network(loaded.network, samples.astype(np.float32), batch, method)
+    graph, steps = _graph(model, calibration, method, batch, seed)
     program = compile_graph(graph, arch, seed=seed, keep_tensors=keep_tensors)
+    program = dataclasses.replace(program, host_steps=steps)
     output.parent.mkdir(parents=True, exist_ok=True)
     program.save(output)
     milliseconds = latency_ms(program.predicted_cycles, arch.clock_mhz)
@@ -67,6 +70,22 @@ def command(
         f"{output}: {len(graph.ops)} layers for {arch.name}, {program.predicted_cycles:,} cycles "
         f"({milliseconds:.4f} ms at {arch.clock_mhz:g} MHz) predicted for a batch of {batch}"
     )
+
+
+def _graph(
+    model: str, calibration: Path | None, method: Method, batch: int, seed: int
+) -> tuple[ir.Graph, tuple[HostStep, ...]]:
+    """MODEL quantised, and what the host does behind it."""
+    if is_quantized(model):
+        if calibration:
+            raise ValueError(f"{model!r} is quantised already; leave out --calibration")
+        imported = load_quantized(model, batch)
+        return imported.graph, imported.host_steps
+    given = load_array(calibration) if calibration else None
+    loaded = load_model(model, seed)
+    samples = _substitute(loaded, seed) if given is None else given
+    graph = quantize_network(loaded.network, samples.astype(np.float32), batch, method)
+    return graph, ()
 
 
 def _substitute(model: Model, seed: int) -> FloatArray:

@@ -15,6 +15,7 @@ COMMANDS = {
     "compile": "Quantise a network and compile it for an architecture.",
     "run": "Run a program on the machine reference or on the RTL.",
     "check": "Compare a program's three executions, bit for bit.",
+    "compare": "Compare a quantised model with its framework, layer by layer.",
     "generate": "Write an accelerator's Verilog.",
     "disasm": "Print a program's instructions.",
     "bench": "Measure an architecture.",

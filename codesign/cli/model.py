@@ -1,9 +1,12 @@
-"""MODEL on the command line: a saved ``torch.export`` program, or a function that makes a model."""
+"""MODEL on the command line: a quantised TFLite file, a saved ``torch.export`` program, or a
+function that makes a model.
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from codesign.cli.console import console
 from codesign.errors import GraphError
 from codesign.frontend.network import Network
+from codesign.frontend.tflite import ClampedWeightsWarning, Imported, load_tflite
 from codesign.frontend.torch_export import from_exported, from_module, load_program
 
 FloatArray = npt.NDArray[np.float32]
@@ -24,6 +29,31 @@ class Model:
 
     network: Network
     example: FloatArray | None
+
+
+def is_quantized(model: str) -> bool:
+    """Whether MODEL is quantised already, and needs no calibration."""
+    return model.endswith(".tflite")
+
+
+def load_quantized(model: str, batch: int = 1) -> Imported:
+    """MODEL, a ``.tflite`` file, as a quantised graph; warnings are printed.
+
+    Raises
+    ------
+    ValueError
+        MODEL is no ``.tflite`` file.
+    CodesignError
+        The network cannot be imported.
+    """
+    if not is_quantized(model) or not Path(model).is_file():
+        raise ValueError(f"MODEL {model!r} is no .tflite file")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ClampedWeightsWarning)
+        imported = load_tflite(model, batch)
+    for warning in caught:
+        console.print(f"Warning: {warning.message}")
+    return imported
 
 
 def load_model(model: str, seed: int) -> Model:
@@ -48,7 +78,8 @@ def load_model(model: str, seed: int) -> Model:
     module, colon, function = model.partition(":")
     if not colon:
         raise ValueError(
-            f"MODEL {model!r} is neither a .pt2 file (torch.export.save) nor `module:function`"
+            f"MODEL {model!r} is neither a .pt2 file (torch.export.save) nor `module:function`, "
+            "nor a quantised .tflite file"
         )
     return _from_function(module, function, seed)
 

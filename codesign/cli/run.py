@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 import numpy as np
+import numpy.typing as npt
 
-from codesign.artifact import Program
+from codesign.artifact import MapLayout, Program
 from codesign.cli.console import console, progress, show_report
 from codesign.cli.devices import KINDS, open_device
 from codesign.cli.options import EXISTING_FILE, FILE, load_array
 from codesign.cli.session import (
+    Codes,
     Outputs,
     device_outputs,
     encode,
@@ -26,6 +28,8 @@ from codesign.report import files
 from codesign.report.run import run_report
 from codesign.report.timeline import timeline
 from host.driver import Accelerator
+from host.manifest import HostStep
+from host.steps import apply
 
 
 @click.command()
@@ -47,6 +51,7 @@ def command(
 
     Real inputs are quantised and give real results; int8 inputs are codes and give codes.
     `reference` is the machine reference in numpy, `rtl` the generated hardware in simulation.
+    A softmax or argmax at the network's end is done on the host, for real results only.
     Any number of samples runs, in batches of the program's size. Several outputs become an .npz.
 
     \b
@@ -81,7 +86,7 @@ def command(
 
 def _save(program: Program, path: Path, found: Outputs, real: bool) -> None:
     results: dict[str, Any] = {
-        layout.name: Coding(layout.scale, layout.zero_point).decode(codes) if real else codes
+        layout.name: _real(program, layout, codes) if real else codes
         for layout, codes in zip(program.outputs, found, strict=True)
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,3 +95,9 @@ def _save(program: Program, path: Path, found: Outputs, real: bool) -> None:
             np.save(file, next(iter(results.values())))
         else:
             np.savez(file, **results)
+
+
+def _real(program: Program, layout: MapLayout, codes: Codes) -> npt.NDArray[Any]:
+    """An output's real values, the host's steps done."""
+    steps = [HostStep(step.op, step.tensor, step.parameters) for step in program.host_steps]
+    return apply(steps, layout.name, Coding(layout.scale, layout.zero_point).decode(codes))

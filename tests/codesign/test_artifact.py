@@ -7,7 +7,7 @@ import pytest
 
 from codesign import ir, isa, registers
 from codesign.arch import preset
-from codesign.artifact import LayerSpan, MapLayout, Part, Program
+from codesign.artifact import HostStep, LayerSpan, MapLayout, Part, Program
 from codesign.errors import ProgramError
 
 
@@ -45,6 +45,7 @@ def program(graph):
         outputs=(dataclasses.replace(layout, name="t"),), input_bytes=128, output_bytes=256,
         scratch_bytes=16, layers=(LayerSpan("conv", "Conv2d", 1, 5, 1234),),
         tensors={"c": layout}, predicted_cycles=321, seed=9, versions={"codesign": "0"},
+        host_steps=(HostStep("softmax", "t", {"beta": 1.0}),),
     )  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def edit_manifest(**changes):
     [
         ("image.bin", lambda data: data[:-1] + b"\0", "the image does not match its digest"),
         ("graph.npz", lambda data: data + b"\0", "the graph does not match its digest"),
-        ("manifest.json", edit_manifest(format=99), "has format 99, this version reads 1"),
+        ("manifest.json", edit_manifest(format=99), "has format 99, this version reads 2"),
         ("manifest.json", edit_manifest(isa_version=0), "is for instruction set 0"),
         ("manifest.json", edit_manifest(fingerprint=0), "another fingerprint"),
         ("manifest.json", edit_manifest(setup={}), "the manifest is damaged"),
