@@ -101,7 +101,10 @@ def import_model(model: ModelFile, batch: int = 1) -> Imported:
         convert = OPERATORS.get(op.kind)
         if convert is None:
             raise scope.unsupported(op, REMEDIES.get(op.kind, ACCEPTED))
-        convert(scope, op)
+        try:
+            convert(scope, op)
+        except ValueError as error:  # of arithmetic: scales out of all proportion
+            raise scope.broken(op, str(error)) from error
     outputs, steps = ends.model_outputs(scope)
     inputs = ends.model_inputs(scope)
     ops = _needed(scope.ops, outputs)

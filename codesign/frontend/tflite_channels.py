@@ -171,7 +171,7 @@ def select(
     for into, source in rows:
         weight[into, source] = 1
     full = np.full(target.shape[0], coding.scale / target.scale)
-    multiplier, shift = scope.multipliers(op, full)
+    multiplier, shift = scope.multipliers(full)
     scope.emit(
         ir.Conv2d(
             scope.name(op, part),

@@ -22,6 +22,10 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 
+LARGEST_EXPONENT = 15
+"""Of a ratio of scales: beyond it every value but zero saturates."""
+
+
 # --- LiteRT's arithmetic -----------------------------------------------------------------------
 def fixed_multiplier(real: float) -> tuple[int, int]:
     """real as multiplier * 2**(exponent - 31), the multiplier of 31 bits (QuantizeMultiplier)."""
@@ -35,8 +39,16 @@ def fixed_multiplier(real: float) -> tuple[int, int]:
 
 
 def multiply(x: IntArray, real: float) -> IntArray:
-    """x * real as MultiplyByQuantizedMultiplier rounds it: twice."""
+    """x * real as MultiplyByQuantizedMultiplier rounds it: twice.
+
+    Raises
+    ------
+    ValueError
+        The product leaves 32 bits for values of int8.
+    """
     fixed, exponent = fixed_multiplier(real)
+    if exponent > LARGEST_EXPONENT:
+        raise ValueError(f"its scales have the ratio {real:.3g}; quantise the model again")
     product = x * (1 << max(exponent, 0)) * fixed
     nudge = np.where(product >= 0, 1 << 30, 1 - (1 << 30))
     high = np.trunc((product + nudge) / 2.0**31).astype(np.int64)
@@ -84,6 +96,10 @@ def _hard_swish(x: Coding, y: Coding) -> IntArray:
     fine = np.float32(x.scale) * np.float32(1 / 128)
     to_output, output_exponent = fixed_multiplier(float(fine / np.float32(y.scale)))
     to_unit, unit_exponent = fixed_multiplier(float(fine / np.float32(3 / 32768)))
+    if output_exponent > 0 or unit_exponent > LARGEST_EXPONENT:
+        raise ValueError(
+            f"its scales are {x.scale:.3g} and {y.scale:.3g}; quantise the model again"
+        )
     steps = (CODES - x.zero_point) * 128
     scaled = _high_product(steps, _short(to_output))
     gate = steps
@@ -165,10 +181,7 @@ def add(scope: Scope, op: Operator) -> None:
         scope.input_coding(op, 0).scale / target.scale,
         sign * scope.input_coding(op, 1).scale / target.scale,
     )
-    try:
-        pair = quantize_multiplier_pair(*ratios)
-    except ValueError as error:
-        raise scope.broken(op, str(error)) from error
+    pair = quantize_multiplier_pair(*ratios)
     low, high = scope.bounds(op, target)
     y = scope.result(op, scope.shape(a), a.extents)
     scope.emit(ir.Add(scope.name(op), a.tensor, b.tensor, y, *pair, low, high))

@@ -218,12 +218,9 @@ class Scope:
     def emit(self, op: ir.Op) -> None:
         self.ops.append(op)
 
-    def multipliers(self, op: Operator, ratios: npt.ArrayLike) -> tuple[IntArray, IntArray]:
+    def multipliers(self, ratios: npt.ArrayLike) -> tuple[IntArray, IntArray]:
         """(multiplier, shift) of each real ratio [O]."""
-        try:
-            pairs = [quantize_multiplier(float(ratio)) for ratio in np.atleast_1d(ratios)]
-        except ValueError as error:
-            raise self.broken(op, str(error)) from error
+        pairs = [quantize_multiplier(float(ratio)) for ratio in np.atleast_1d(ratios)]
         multiplier, shift = zip(*pairs, strict=True)
         return np.array(multiplier, np.int32), np.array(shift, np.int32)
 
@@ -246,7 +243,7 @@ class Scope:
         """
         channels = self.tensors[x].shape[0]
         full = np.broadcast_to(np.asarray(ratios, np.float64), (channels,))
-        multiplier, shift = self.multipliers(op, full)
+        multiplier, shift = self.multipliers(full)
         made = ir.Conv2d(
             name, x, y, np.ones((channels, 1, 1, 1), np.int8), np.zeros(channels, np.int32),
             multiplier, shift, ir.Window((1, 1)), channels,

@@ -92,7 +92,7 @@ def _convolution(
     products = source.scale * scales
     height, width = window.output_size(*scope.shape(x)[1:])
     biases = bias(scope, op, products, target)
-    multiplier, shift = scope.multipliers(op, products / target.scale)
+    multiplier, shift = scope.multipliers(products / target.scale)
     low, high = scope.bounds(op, target)
     y = scope.result(op, (len(weight), height, width), extents)
     scope.emit(
@@ -262,7 +262,8 @@ def average_pool_2d(scope: Scope, op: Operator) -> None:
                 "divide the map",
             )
     target = _same_coding(scope, op)
-    _mean(scope, op, x, shape, window, target)
+    even = (window.kernel[0] * window.kernel[1]) % 2 == 0
+    _mean(scope, op, x, shape, window, target, -1 if even and target.zero_point < 0 else 0)
 
 
 def mean(scope: Scope, op: Operator) -> None:
@@ -278,23 +279,40 @@ def mean(scope: Scope, op: Operator) -> None:
             "is accepted",
         )
     window = ir.Window((shape[1], shape[2]))
-    _mean(scope, op, x, shape, window, scope.output_coding(op))
+    source, target = scope.input_coding(op), scope.output_coding(op)
+    even = (shape[1] * shape[2]) % 2 == 0
+    # LiteRT rounds the rescaled sum before it divides: half a step of that, upwards
+    half = round(0.5 * target.scale / source.scale) if source.zero_point == INT8_MIN and even else 0
+    _mean(scope, op, x, shape, window, target, half)
 
 
 def _mean(
-    scope: Scope, op: Operator, x: Value, shape: Shape, window: ir.Window, target: Coding
+    scope: Scope,
+    op: Operator,
+    x: Value,
+    shape: Shape,
+    window: ir.Window,
+    target: Coding,
+    bias: int,
 ) -> None:
+    """The mean over a window. ``bias``, in steps of the sum, moves what lies halfway between two
+    codes where LiteRT's rounding does: away from zero, zero being code 0 for AVERAGE_POOL_2D, so
+    that negative codes (most, below a negative zero point) go down.
+    """
     ratio = scope.input_coding(op).scale / (target.scale * window.kernel[0] * window.kernel[1])
-    multiplier, shift = scope.multipliers(op, ratio)
-    low, high = (
-        scope.bounds(op, target) if op.options else (INT8_MIN, INT8_MAX)
-    )  # the mean has no fused activation
-    y = scope.result(op, (shape[0], *window.output_size(*shape[1:])))
-    scope.emit(
-        ir.AvgPool2d(
-            scope.name(op), x.tensor, y, window, int(multiplier[0]), int(shift[0]), low, high
-        )
-    )
+    low, high = scope.bounds(op, target) if op.options else (INT8_MIN, INT8_MAX)
+    channels = shape[0]
+    y = scope.result(op, (channels, *window.output_size(*shape[1:])))
+    name = scope.name(op)
+    if bias:
+        scope.pointwise(
+            op, name, x.tensor, y, ratio, window=window, low=low, high=high,
+            weight=np.ones((channels, 1, *window.kernel), np.int8),
+            bias=np.full(channels, bias, np.int32),
+        )  # fmt: skip
+        return
+    (multiplier,), (shift,) = scope.multipliers(ratio)
+    scope.emit(ir.AvgPool2d(name, x.tensor, y, window, int(multiplier), int(shift), low, high))
 
 
 def _same_coding(scope: Scope, op: Operator) -> Coding:
