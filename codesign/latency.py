@@ -179,6 +179,41 @@ CREDIT = 2
 """FETCH: from the cycle that takes a beat to the offer of a burst that it makes room for."""
 LOAD_CREDIT = CREDIT + 1
 """LOAD: likewise."""
+LOAD_WALK = 2
+"""LOAD: from its turn to write to the place of its first word."""
+ROW_WALK = 3
+"""LOAD, SAVE: cycles that the walk over words spends on each row but the last, at least."""
+SAVE_WALK = LOAD_WALK
+"""SAVE: from its start to its first request for a word of ACT."""
+SAVE_PORT = 1
+"""SAVE: from the cycle in which a word gets the port of ACT to its address at the memories."""
+LOAD_PORT = 2
+"""LOAD: likewise."""
+SAVE_READ = ACT_WORD + 1
+"""SAVE: from a word's address at the memories to its move into a beat at best."""
+FETCH_TAKE = 2
+"""FETCH: from a beat on the bus to the cycle in which it is taken."""
+FETCH_JUDGE = 2
+"""FETCH: from the cycle that takes an instruction's last beat to its verdict."""
+FETCH_BEGIN = 1
+"""FETCH: cycles spent on BEGIN beyond those on other instructions."""
+QUEUE_PASS = 2
+"""FETCH: from the verdict on an instruction to its offer to an idle unit."""
+END_FLUSH = 2
+"""FETCH: from the cycle in which END finds all units idle to the one in which it waits for the
+trace."""
+END_DONE = 2
+"""FETCH: from the trace's flush to the end of the count."""
+TRACE_DEPTH = 16
+"""Trace: records in its queue, besides one per unit."""
+TRACE_HOLD = 1
+"""Trace: from a completion to the cycle in which its record can enter the queue."""
+TRACE_OFFER = 3
+"""Trace: from a record's leaving the queue to the offer of its burst."""
+TRACE_CHOICE = 1
+"""A burst of the trace is accepted so many cycles after its offer, like one of FETCH."""
+TRACE_COUNT = 3
+"""Trace: from the response to a record on the bus to the earliest end of the next one's wait."""
 
 
 def burst_offer() -> int:

@@ -13,9 +13,6 @@ from codesign import latency
 from codesign.reference.memory import Transfer
 from codesign.reference.timing import Dram
 
-REQUEST_GAP = 2
-"""Cycles from one acceptance to the next at best."""
-
 
 @dataclass(frozen=True)
 class Burst:
@@ -124,30 +121,71 @@ class ReadChannel:
         return first
 
 
+@dataclass
+class WriteBurst:
+    """A write burst whose address has been accepted; ``left`` beats are to be sent."""
+
+    number: int
+    accepted: int
+    left: int
+
+
 class WriteChannel:
-    """AW, W and B, of SAVE."""
+    """AW, W and B, which SAVE and the trace share. Data follow in the order of the addresses."""
 
     def __init__(self, dram: Dram) -> None:
         self._dram = dram
-        self._accepted = -REQUEST_GAP
+        self._bursts: list[WriteBurst] = []
         self._answers: list[int] = []
+        self._sent = -1
+        self._beats = [-1, -1]
+        """Cycles of the last two beats on the bus: two more can wait for it."""
+        self.last: object = None
+        """Who made the last request."""
         self.beats = 0
 
-    def request(self, cycle: int) -> tuple[int, int]:
-        """Offer a burst's address from that cycle on: when it is accepted, and its handshake."""
-        accepted = max(cycle, self._accepted + REQUEST_GAP)
-        handshake = accepted + latency.REQUEST
-        limit = self._dram.writes_outstanding
-        if len(self._answers) >= limit:
-            handshake = max(handshake, self._answers[-limit] + 1)
-        self._accepted = handshake - latency.REQUEST
-        return accepted, handshake
+    @property
+    def free(self) -> int | None:
+        """First cycle in which another address can be accepted; None if it is not known yet."""
+        if not self._bursts:
+            return 0
+        handshake = self._handshake(self._bursts[-1])
+        return None if handshake is None else handshake + 1
 
-    def answer(self, last_beat: int, beats: int) -> int:
-        """The cycle of the response to a burst whose last beat is taken in that cycle."""
-        answer = last_beat + self._dram.write_latency
+    def _handshake(self, burst: WriteBurst) -> int | None:
+        """When the DRAM takes a burst's address; None if that waits for an answer to come."""
+        offered = burst.accepted + latency.REQUEST
+        before = burst.number - self._dram.writes_outstanding
+        if before < 0:
+            return offered
+        return max(offered, self._answers[before] + 1) if before < len(self._answers) else None
+
+    def request(self, cycle: int, beats: int, source: object) -> WriteBurst:
+        """Accept a burst's address, in a cycle from ``free`` on."""
+        self._bursts.append(WriteBurst(len(self._bursts), cycle, beats))
+        self.last = source
+        self.beats += beats
+        return self._bursts[-1]
+
+    def turn(self, burst: WriteBurst) -> bool:
+        """Whether all data of the bursts before have been sent."""
+        return burst.number == len(self._answers)
+
+    def send_cycle(self, offered: int) -> int:
+        """When a beat leaves its unit that is offered from that cycle on."""
+        return max(offered, self._sent + 1, self._beats[0] + 1)
+
+    def send(self, burst: WriteBurst, offered: int) -> tuple[int, int | None]:
+        """Send a burst's next beat: when it leaves its unit, and of its last the response."""
+        self._sent = self.send_cycle(offered)
+        open_from = (self._handshake(burst) or 0) + 1
+        beat = max(self._sent + 1, self._beats[1] + 1, open_from)
+        self._beats = [self._beats[1], beat]
+        burst.left -= 1
+        if burst.left:
+            return self._sent, None
+        answer = beat + self._dram.write_latency
         if self._answers:
             answer = max(answer, self._answers[-1] + 1)
         self._answers.append(answer)
-        self.beats += beats
-        return answer
+        return self._sent, answer

@@ -21,6 +21,7 @@ from codesign.isa import TOKEN_PEERS, Base, ErrorCode, Instruction, Opcode, Targ
 from codesign.reference import calc, dma, faults, memory, timing, trace, units
 from codesign.reference.hazards import Clock, Hazards
 from codesign.reference.memory import ByteArray, Memories, Transfer
+from codesign.reference.save import Save
 from codesign.reference.timing import Calendar, Dram
 from codesign.reference.tokens import Tokens
 from codesign.reference.trace import TraceRecord
@@ -30,14 +31,6 @@ __all__ = ["Execution", "Setting", "TraceRecord"]
 
 FETCH_START = -1
 """Cycle of FETCH's start: cycle 0 is the first one that the cycle counter counts."""
-QUEUED = 2
-"""From FETCH to the head of a unit's queue."""
-BEGUN = 1
-"""Cycles that FETCH spends on BEGIN beyond those on other instructions."""
-FLUSH = 2
-"""From the cycle in which END finds all units idle to the one in which it waits for the trace."""
-DONE = 2
-"""From the trace's flush to the end of the count."""
 INDEX_BITS = 24
 """Width of an instruction's index."""
 _DECODE = {
@@ -110,7 +103,7 @@ class Execution:
         beat = setting.arch.beat_bytes
         self._reads, self._writes = dma.ReadChannel(setting.dram), dma.WriteChannel(setting.dram)
         self._load = units.Load(beat, self._reads)
-        self._save = units.Save(beat, self._writes)
+        self._save = Save(beat, self._writes)
         self._fetch = units.Fetch(
             FETCH_START,
             count,
@@ -120,8 +113,9 @@ class Execution:
             self._reads,
         )
         regions = range(setting.arch.regions)
-        self._read_ports = [Calendar() for _ in regions]
-        self._write_ports = [Calendar() for _ in regions]
+        self._read_ports = [Calendar(latency.ACT_ADDRESS) for _ in regions]
+        ahead = latency.calc_write(setting.arch) + latency.ACT_ADDRESS
+        self._write_ports = [Calendar(ahead) for _ in regions]
         self._units = {unit: _State() for unit in TOKEN_PEERS}
         self._clocks = {unit: dict.fromkeys(TOKEN_PEERS, 0) for unit in TOKEN_PEERS}
         self._slot_end = self._finished = self._last_end = 0
@@ -167,10 +161,8 @@ class Execution:
     # --- what can happen next --------------------------------------------------------------
     def _actions(self) -> Iterable[tuple[int, Callable[[int], None]]]:
         ask = self._fetch.ask_cycle()
-        again = (
-            self._reads.last is self._fetch
-        )  # then LOAD goes first, if it asks in the same cycle
-        if ask is not None and not again:
+        load_first = ask is not None and self._load.goes_first(ask)
+        if ask is not None and not load_first:
             yield ask, self._ask
         dispatch = self._dispatch_cycle()
         if dispatch is not None:
@@ -183,7 +175,7 @@ class Execution:
         load, save = self._load.next_cycle(), self._save.next_cycle()
         if load is not None:
             yield load, self._step_load
-        if ask is not None and again:
+        if ask is not None and load_first:
             yield ask, self._ask
         if save is not None:
             yield save, self._step_save
@@ -240,16 +232,16 @@ class Execution:
             self._stop(index, ErrorCode.MALFORMED, "END must be the last, and nothing else")
         if opcode is Opcode.BEGIN:
             self._refuse(index, faults.begin_faults(self.setting.arch, instruction))
-            cycle += BEGUN
+            cycle += latency.FETCH_BEGIN
             self.trace.append(TraceRecord(Unit.FETCH, index, 0, cycle))
         elif opcode is Opcode.END:
             judged = self._fetch.judge_cycle() or 0
             self.trace.append(TraceRecord(Unit.FETCH, index, judged, cycle + 1))
-            self._done = self._flush(cycle + FLUSH) + DONE
+            self._done = self._flush(cycle + latency.END_FLUSH) + latency.END_DONE
         else:
             state = self._units[_UNITS[instruction.opcode]]
-            state.arrivals.append(cycle + QUEUED)
-            state.queue.append(_Queued(index, instruction, cycle + QUEUED))
+            state.arrivals.append(cycle + latency.QUEUE_PASS)
+            state.queue.append(_Queued(index, instruction, cycle + latency.QUEUE_PASS))
         self._fetch.hand_out(cycle)
 
     def _flush(self, cycle: int) -> int:
@@ -375,13 +367,13 @@ class Execution:
             memory.save(setting.memories, transfer, setting.buffers[base])
             self._save.start(head.start, transfer, todo, self._read_ports[i["region"]])
 
-    def _step_load(self, _: int) -> None:
-        job = self._load.step()
+    def _step_load(self, cycle: int) -> None:
+        job = self._load.step(cycle)
         if job is not None:
             self._finish(Unit.LOAD, job.end)
 
-    def _step_save(self, _: int) -> None:
-        end = self._save.step()
+    def _step_save(self, cycle: int) -> None:
+        end = self._save.step(cycle)
         if end is not None:
             self._finish(Unit.SAVE, end)
 
@@ -408,7 +400,7 @@ class Execution:
             "SAVE_BUSY": save_busy,
             "SAVE_WAIT_TOKEN": save_lacks,
             "SAVE_WAIT_PORT": self._save.waits_port,
-            "SAVE_WAIT_DRAM": 0,
+            "SAVE_WAIT_DRAM": self._save.waits_dram,
             "READ_BEATS": self._reads.beats,
             "WRITE_BEATS": self._writes.beats + self._trace_beats,
             "TRACE_DROPPED": self._dropped,

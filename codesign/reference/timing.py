@@ -77,9 +77,10 @@ def calc_cycles(arch: Arch, i: Instruction, start: int) -> CalcCycles:
 
 
 class Calendar:
-    """Cycles in which a port is taken."""
+    """Cycles in which CALC takes a port; they are known at least ``known_ahead`` cycles before."""
 
-    def __init__(self) -> None:
+    def __init__(self, known_ahead: int) -> None:
+        self.known_ahead = known_ahead
         self._taken: npt.NDArray[np.bool_] = np.zeros(1 << 12, np.bool_)
 
     def _reach(self, last: int) -> None:
@@ -96,19 +97,10 @@ class Calendar:
         self._taken[cycles] = True
         return int(cycles[taken][0]) if taken.any() else None
 
-    def pass_through(self, wanted: IntArray) -> IntArray:
-        """When requests get the port that want it in these cycles, ascending, one after another.
-
-        Each takes the first free cycle that no earlier request has; nothing is booked.
-        """
-        first, last = int(wanted[0]), int(wanted[-1])
-        margin = len(wanted)
-        while True:
-            self._reach(last + margin)
-            free = first + np.flatnonzero(~self._taken[first : last + margin + 1])
-            at = np.searchsorted(free, wanted)
-            order = np.arange(len(wanted))
-            slot = order + np.maximum.accumulate(at - order)
-            if slot[-1] < len(free):
-                return np.asarray(free[slot])
-            margin *= 2
+    def first_free(self, cycle: int) -> int:
+        """The first cycle from ``cycle`` on that is not taken."""
+        self._reach(cycle)
+        while self._taken[cycle]:
+            cycle += 1
+            self._reach(cycle)
+        return cycle

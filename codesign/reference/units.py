@@ -1,4 +1,4 @@
-"""Cycles of LOAD, SAVE and FETCH between bus and memories, burst by burst.
+"""Cycles of LOAD and FETCH between bus and memories, burst by burst.
 
 Distances are those of ``codesign.latency``; tests compare the outcome to simulation.
 """
@@ -6,32 +6,17 @@ Distances are those of ``codesign.latency``; tests compare the outcome to simula
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from codesign import latency
-from codesign.reference.dma import Burst, ReadChannel, Requests, WriteChannel, cut
+from codesign.reference.dma import Burst, ReadChannel, Requests, cut
 from codesign.reference.memory import IntArray, Transfer
 from codesign.reference.timing import Calendar
 
-_PIECE = 8
-"""Beats of LOAD that are taken as one event."""
-_ARRIVE_FETCH = 2
-"""Likewise for FETCH."""
-_WALK = 3
-"""From a LOAD's turn, or the last word before it, to the earliest cycle of its first word."""
-_SHORT_ROW = 3
-"""Cycles that a walk over words spends at least on each row."""
-_GRANT = 3
-"""From the start of a SAVE to its first read of ACT."""
-_SAVE_BEAT = 8
-"""From the read of a beat's last word to the beat on the bus."""
-_JUDGE = 2
-"""From the last beat of an instruction to its verdict."""
-_SENT = 2
-"""From a burst's last beat in SAVE to the next address that it makes room for."""
+BoolArray = npt.NDArray[np.bool_]
 
 
 def ascending(wanted: IntArray, earliest: int) -> IntArray:
@@ -53,6 +38,20 @@ class LoadJob:
     end: int = 0
 
 
+@dataclass(frozen=True)
+class _Unit:
+    """A word, or a beat's share of a wide one, on its way into ACT.
+
+    ``come``: when its beat can be taken. ``complete``: the word is. ``pop``: its beat is used up.
+    ``turns``: it begins the last word of a row, and other rows follow.
+    """
+
+    come: int
+    complete: bool
+    pop: bool
+    turns: bool
+
+
 class Load:
     """LOAD: requests bursts up to LOAD_JOBS instructions ahead of the one whose words it writes."""
 
@@ -62,9 +61,13 @@ class Load:
         self._jobs: list[LoadJob] = []
         self._writing = 0
         self._arriving: deque[tuple[int, Burst]] = deque()
+        self._units: deque[_Unit] = deque()
+        self._retry = 0
+        self._in_register = False
         self._asked = 0
         self._pops: list[int] = []
-        self._written = -1
+        self._turn = self._fired = self._written = -1
+        self._supplied_to = 0
         self.waits_port = 0
         self.supplied = 0
         """Cycles in which read data waited or was written."""
@@ -89,136 +92,126 @@ class Load:
         cycles = [c for c in (self._ask_cycle(), self._take_cycle()) if c is not None]
         return min(cycles, default=None)
 
-    def _ask_cycle(self) -> int | None:
+    def goes_first(self, cycle: int) -> bool:
+        """Whether LOAD's burst is accepted in that cycle if FETCH's could be, too.
+
+        The arbiter chooses a cycle ahead: it prefers FETCH, but not twice while LOAD offers one.
+        """
+        offer, again = self._offer(), self._channel.last not in (None, self)
+        return again and offer is not None and offer < cycle
+
+    def _offer(self) -> int | None:
+        """When the next burst is offered: it is cut, and there is room for it."""
         if self._requests.head is None:
             return None
         needed = self._asked + latency.BURST_BEATS - latency.LOAD_FIFO_BEATS
         if needed > len(self._pops):
             return None
         freed = self._pops[needed - 1] + latency.LOAD_CREDIT if needed > 0 else 0
-        return max(self._requests.offer, freed, self._channel.free)
+        return max(self._requests.offer, freed)
+
+    def _ask_cycle(self) -> int | None:
+        offer = self._offer()
+        return None if offer is None else max(offer, self._channel.free)
 
     def _take_cycle(self) -> int | None:
+        if self._units:
+            return self._retry
         return max(self._arriving[0][0], self._written) if self._arriving else None
 
-    def step(self) -> LoadJob | None:
+    def step(self, cycle: int) -> LoadJob | None:
         """Request a burst or take one in; the instruction that this completes."""
         ask, take = self._ask_cycle(), self._take_cycle()
         head = self._requests.head
         if ask is not None and head is not None and (take is None or ask <= take):
             first = self._channel.request(ask, head.beats, self)
-            self._arriving.extend(_pieces(first, self._requests.accepted(ask)))
+            self._arriving.append((first, self._requests.accepted(ask)))
             self._asked += head.beats
             return None
-        first, burst = self._arriving.popleft()
-        job, before = self._jobs[self._writing], self._written
-        if job.taken is None:
-            job.taken = max(job.start, self._written) + 1
-        self._take(job, burst, first + latency.load_take() + np.arange(burst.beats))
-        self.supplied += self._written - max(first + latency.load_take() - 1, before)
-        job.beats_left -= burst.beats
-        if job.beats_left:
+        job = self._jobs[self._writing]
+        if not self._units:
+            self._take_in(job, *self._arriving.popleft())
+        if job.port is not None:
+            self._write(job.port, cycle)
+        if self._units or job.beats_left:
             return None
         self._writing += 1
         job.end = self._written + 1
         return job
 
-    def _take(self, job: LoadJob, burst: Burst, beats: IntArray) -> None:
-        """Write the words of a burst whose beats can be taken in these cycles."""
+    def _take_in(self, job: LoadJob, first: int, burst: Burst) -> None:
+        """A burst whose first beat is on the bus in that cycle: its words are to be written."""
+        if job.taken is None:
+            job.taken = self._turn = max(job.start, self._written) + 1
+            self._fired = job.taken + latency.LOAD_WALK - 1
+        job.beats_left -= burst.beats
+        come = first + latency.load_take() + np.arange(burst.beats)
         size, wide = job.transfer.word_bytes, self._beat_bytes
-        earliest = max((job.taken or 0) + _WALK - 1, self._written)
-        if size < wide:  # words share beats
-            first, last = burst.first * wide // size, (burst.first + burst.beats) * wide // size
-            words = np.arange(first, min(last, job.transfer.words.shape[1]))
-            beat = words * size // wide - burst.first
-            taken = ascending(beats[beat], earliest)
-            complete = np.ones(len(words), np.bool_)
-            pops = np.append(np.flatnonzero(np.diff(beat)), len(words) - 1)
+        rows, words = job.transfer.words.shape
+        per, lanes = max(1, wide // size), max(1, size // wide)
+        numbers = np.arange(
+            burst.first * per, min((burst.first + burst.beats) * per, words * lanes)
+        )
+        beat = numbers // per - burst.first
+        complete = (numbers + 1) % lanes == 0
+        pop = np.append(np.diff(beat) > 0, True)
+        come, last = come[beat], (words - 1) * lanes - burst.first * per
+        turns = 0 <= last < len(numbers) and burst.row < rows - 1
+        if job.port is None:
+            self._write_freely(come, complete, pop, last if turns else None)
         else:
-            taken = ascending(beats, earliest)
-            complete = (burst.first + 1 + np.arange(burst.beats)) % (size // wide) == 0
-            pops = np.arange(burst.beats)
-        if burst.first == 0 and job.transfer.words.shape[1] < _SHORT_ROW:
-            taken += max(0, self._written + _SHORT_ROW - 1 - int(taken[-1])) if burst.row else 0
-        self._pops += [int(cycle) for cycle in taken[pops]]
-        wanted = taken[complete] + 1
-        if len(wanted):
-            written = wanted if job.port is None else job.port.pass_through(wanted)
-            self.waits_port += int(written[-1] - wanted[-1])
-            self._written = int(written[-1])
+            self._units.extend(
+                _Unit(int(come[n]), bool(complete[n]), bool(pop[n]), turns and n == last)
+                for n in range(len(numbers))
+            )
 
+    def _row_turns(self, come: int) -> int:
+        """When the first share of a row's last word is taken: the next row must be known."""
+        self._turn = max(self._fired, self._turn + latency.ROW_WALK)
+        return max(come, self._turn + 1)
 
-def _pieces(first: int, burst: Burst) -> Iterator[tuple[int, Burst]]:
-    """Short stretches of a burst, with the cycles of their first beats: CALC may come between."""
-    for done in range(0, burst.beats, _PIECE):
-        beats = min(_PIECE, burst.beats - done)
-        yield first + done, Burst(burst.row, burst.first + done, beats)
+    def _write_freely(
+        self, come: IntArray, complete: BoolArray, pop: BoolArray, turn: int | None
+    ) -> None:
+        """Write a burst's words into a memory whose port nobody else uses."""
+        fired = np.zeros(0, np.int64)
+        want = come.copy()
+        for stretch in (slice(0, turn), slice(turn, None)) if turn is not None else (slice(None),):
+            if turn is not None and stretch.start == turn:
+                want[turn] = self._row_turns(int(want[turn]))
+            if len(want[stretch]):
+                fired = np.append(fired, ascending(want[stretch], self._fired + 1))
+                self._fired = int(fired[-1])
+        self._pops += fired[pop].tolist()
+        after = fired + 1 + complete
+        begin = np.maximum(come, np.append(self._supplied_to, after[:-1]))
+        self.supplied += int((after - begin).sum())
+        self._supplied_to = int(after[-1])
+        if complete.any():
+            self._written = int(fired[complete][-1]) + 1
 
-
-class Save:
-    """SAVE: one instruction at a time, its bursts' addresses ahead of their data."""
-
-    def __init__(self, beat_bytes: int, channel: WriteChannel) -> None:
-        self._beat_bytes, self._channel = beat_bytes, channel
-        self._requests = Requests()
-        self._read = 0
-        self._last_beats: list[int] = [-1]
-        self._transfer: Transfer | None = None
-        self._port: Calendar | None = None
-        self._free = 0
-        self.waits_port = 0
-
-    def free(self) -> int | None:
-        """First cycle in which an instruction can start; None while one is in execution."""
-        return self._free if self._transfer is None else None
-
-    def start(self, cycle: int, transfer: Transfer, todo: list[Burst], port: Calendar) -> None:
-        """Start an instruction whose words come through a port of ACT."""
-        self._transfer, self._port = transfer, port
-        self._requests.begin(cycle, todo)
-        self._read = cycle + _GRANT
-
-    def next_cycle(self) -> int | None:
-        """When ``step`` has something to do; None while there is nothing."""
-        return None if self._transfer is None else max(self._read, self._requests.offer)
-
-    def step(self) -> int | None:
-        """Send a burst; the end of the instruction if it was the last."""
-        burst, transfer, port = self._requests.head, self._transfer, self._port
-        if burst is None or transfer is None or port is None:
-            raise AssertionError("SAVE has nothing to do")
-        offer = self._requests.offer
-        if len(self._last_beats) > latency.SAVE_LENGTHS:
-            offer = max(offer, self._last_beats[-latency.SAVE_LENGTHS] + _SENT - 1)
-        accepted, handshake = self._channel.request(offer)
-        self._requests.accepted(accepted)
-        ready = self._read_words(burst, transfer, port) + _SAVE_BEAT
-        beats = ascending(ready, max(handshake, self._last_beats[-1]) + 1)
-        self._last_beats.append(int(beats[-1]))
-        answer = self._channel.answer(int(beats[-1]), burst.beats)
-        if self._requests.head is not None:
-            return None
-        self._transfer, self._free = None, answer + latency.save_retire()
-        return self._free
-
-    def _read_words(self, burst: Burst, transfer: Transfer, port: Calendar) -> IntArray:
-        """Cycles in which the last words of the burst's beats are read."""
-        size, wide = transfer.word_bytes, self._beat_bytes
-        row = transfer.row_bytes
-        beats = burst.first + np.arange(burst.beats)
-        last = (np.minimum((beats + 1) * wide, row) - 1) // size
-        first = -(-burst.first * wide // size)
-        count = int(last[-1]) + 1 - first
-        if not count:  # the rest of a word that the burst before began
-            return np.full(burst.beats, self._read - 1)
-        wanted = self._read + np.arange(count)
-        granted = port.pass_through(wanted)
-        self.waits_port += int(granted[-1] - wanted[-1])
-        self._read = int(granted[-1]) + 1
-        if transfer.words.shape[1] < _SHORT_ROW:
-            self._read += _SHORT_ROW - transfer.words.shape[1]
-        cycles: IntArray = granted[np.maximum(last - first, 0)]
-        return cycles
+    def _write(self, port: Calendar, now: int) -> None:
+        """Write words into ACT as far as CALC's use of the port is known in cycle ``now``."""
+        while self._units:
+            unit = self._units[0]
+            if not self._in_register:
+                want = self._row_turns(unit.come) if unit.turns else unit.come
+                fired = max(want, self._fired + 1, self._written)
+                self.supplied += fired + 1 - max(unit.come, self._supplied_to)
+                self._fired, self._supplied_to = fired, fired + 1
+                if unit.pop:
+                    self._pops.append(fired)
+            if unit.complete:
+                at_port = port.first_free(self._fired + 1 + latency.LOAD_PORT)
+                self._in_register = at_port >= now + port.known_ahead
+                if self._in_register:
+                    self._retry = at_port - port.known_ahead + 1
+                    return
+                written = at_port - latency.LOAD_PORT
+                self.waits_port += written - self._fired - 1
+                self.supplied += written - self._fired
+                self._written, self._supplied_to = written, written + 1
+            self._units.popleft()
 
 
 class Fetch:
@@ -273,7 +266,7 @@ class Fetch:
             raise AssertionError("FETCH has nothing to request")
         first = self._channel.request(cycle, head.beats, self)
         self._requests.accepted(cycle)
-        self._here += range(first + _ARRIVE_FETCH, first + _ARRIVE_FETCH + head.beats)
+        self._here += range(first + latency.FETCH_TAKE, first + latency.FETCH_TAKE + head.beats)
         self._collect()
 
     def _collect(self) -> None:
@@ -286,7 +279,7 @@ class Fetch:
     def judge_cycle(self) -> int | None:
         """When the next instruction is ready to be handed out; None if it is not requested yet."""
         last = (self.next_index + 1) * self._beats
-        return self._pops[last - 1] + _JUDGE if len(self._pops) >= last else None
+        return self._pops[last - 1] + latency.FETCH_JUDGE if len(self._pops) >= last else None
 
     def hand_out(self, cycle: int) -> int:
         """Hand out the next instruction; its index. FETCH goes on in the cycle after."""
