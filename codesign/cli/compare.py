@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -20,9 +20,11 @@ from codesign.cli.console import console
 from codesign.cli.model import load_quantized
 from codesign.cli.options import EXISTING_FILE, FILE
 from codesign.cli.session import Codes, graph_outputs, graph_tensors
-from codesign.frontend.tflite import Imported, ImportedOperator
 from codesign.reference import graph as graph_reference
 from codesign.report import files
+
+if TYPE_CHECKING:
+    from codesign.frontend.tflite import Imported, ImportedOperator
 
 Golden = Mapping[str, npt.NDArray[Any]]
 OUTPUTS = ("logits", "outputs")

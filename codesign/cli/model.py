@@ -1,5 +1,7 @@
 """MODEL on the command line: a quantised TFLite file, a saved ``torch.export`` program, or a
 function that makes a model.
+
+Frontends are imported where MODEL needs them: each takes a library that others can do without.
 """
 
 from __future__ import annotations
@@ -9,16 +11,19 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from codesign.cli.console import console
 from codesign.errors import GraphError
 from codesign.frontend.network import Network
-from codesign.frontend.tflite import ClampedWeightsWarning, Imported, load_tflite
-from codesign.frontend.torch_export import from_exported, from_module, load_program
+
+if TYPE_CHECKING:
+    import torch
+
+    from codesign.frontend.tflite import Imported
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -46,8 +51,12 @@ def load_quantized(model: str, batch: int = 1) -> Imported:
     CodesignError
         The network cannot be imported.
     """
-    if not is_quantized(model) or not Path(model).is_file():
+    if not is_quantized(model):
         raise ValueError(f"MODEL {model!r} is no .tflite file")
+    if not Path(model).is_file():
+        raise ValueError(f"no file is called {model!r}")
+    from codesign.frontend.tflite import ClampedWeightsWarning, load_tflite
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ClampedWeightsWarning)
         imported = load_tflite(model, batch)
@@ -67,6 +76,8 @@ def load_model(model: str, seed: int) -> Model:
         The network cannot be converted.
     """
     if model.endswith(".pt2"):
+        from codesign.frontend.torch_export import from_exported, load_program
+
         path = Path(model)
         if not path.is_file():
             raise ValueError(f"no file is called {model!r}")
@@ -85,6 +96,10 @@ def load_model(model: str, seed: int) -> Model:
 
 
 def _from_function(module: str, function: str, seed: int) -> Model:
+    import torch
+
+    from codesign.frontend.torch_export import from_module
+
     sys.path.insert(0, str(Path.cwd()))
     try:
         make = getattr(importlib.import_module(module), function, None)
