@@ -29,9 +29,11 @@ class Walk:
     Attributes
     ----------
     source:
-        [groups, taps, P], wrapped modulo the region; meaningful where ``inside``.
+        [groups, taps, P], wrapped modulo the region; meaningful where ``inside`` and not ``stray``.
     inside:
         [groups, taps, P]: the tap lies within the source map.
+    stray:
+        [groups, taps, P]: no pixel of the region is the tap's source.
     written:
         [groups, P]: the grid pixel is an output pixel.
     destination:
@@ -42,6 +44,7 @@ class Walk:
 
     source: IntArray
     inside: BoolArray
+    stray: BoolArray
     written: BoolArray
     destination: IntArray
     residual: IntArray | None
@@ -54,14 +57,16 @@ def walk(arch: Arch, instruction: Instruction, taps: dict[str, IntArray]) -> Wal
     y, x = i["y_start"] + pixel // i["grid_width"], pixel % i["grid_width"]
     first = i["src_bank"] + i["src_row"] * lanes
     tap = {name: value[None, :, None] for name, value in taps.items()}
-    source = (first + tap["bank"] + tap["row"] * lanes + pixel) % arch.act_region_words
+    source = first + tap["bank"] + tap["row"] * lanes + pixel
+    stray = (source < 0) | (source >= arch.act_region_words)
     at_y, at_x = y + tap["dy"], x + tap["dx"]
     inside = (at_y >= 0) & (at_y < i["in_height"] - tap["short_y"])
     inside &= (at_x >= 0) & (at_x < i["in_width"] - tap["short_x"])
     y, x = y[:, 0], x[:, 0]
     return Walk(
-        source,
+        source % arch.act_region_words,
         inside,
+        stray,
         (y < i["out_height"]) & (x < i["out_width"]),
         _map(arch, i, "dst", y, x),
         _map(arch, i, "res", y, x) if i["residual"] else None,

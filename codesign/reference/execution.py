@@ -25,7 +25,6 @@ from codesign.reference.save import Save
 from codesign.reference.timing import Calendar, Dram
 from codesign.reference.tokens import Tokens
 from codesign.reference.trace import TraceRecord
-from codesign.registers import TRACE_RECORD_BYTES
 
 __all__ = ["Execution", "Setting", "TraceRecord"]
 
@@ -122,7 +121,7 @@ class Execution:
         self._calc = dict.fromkeys(
             ("busy", "active", "wait_token", "wait_fence", "wait_instruction"), 0
         )
-        self._dropped = self._trace_beats = 0
+        self._recorder = trace.Recorder(beat, self._writes) if setting.trace else None
         self._done: int | None = None
 
     def run(self) -> int:
@@ -177,7 +176,17 @@ class Execution:
             yield load, self._step_load
         if ask is not None and load_first:
             yield ask, self._ask
-        if save is not None:
+        yield from self._writers(save)
+
+    def _writers(self, save: int | None) -> Iterable[tuple[int, Callable[[int], None]]]:
+        """SAVE and the trace, in the order in which they get the address channel."""
+        record = None if self._recorder is None else self._recorder.next_cycle()
+        save_first = record is not None and self._save.goes_first(record)
+        if save is not None and save_first:
+            yield save, self._step_save
+        if record is not None and self._recorder is not None:
+            yield record, self._recorder.step
+        if save is not None and not save_first:
             yield save, self._step_save
 
     def _stuck(self, cycle: int) -> None:
@@ -233,10 +242,10 @@ class Execution:
         if opcode is Opcode.BEGIN:
             self._refuse(index, faults.begin_faults(self.setting.arch, instruction))
             cycle += latency.FETCH_BEGIN
-            self.trace.append(TraceRecord(Unit.FETCH, index, 0, cycle))
+            self._record(TraceRecord(Unit.FETCH, index, 0, cycle))
         elif opcode is Opcode.END:
             judged = self._fetch.judge_cycle() or 0
-            self.trace.append(TraceRecord(Unit.FETCH, index, judged, cycle + 1))
+            self._record(TraceRecord(Unit.FETCH, index, judged, cycle + 1))
             self._done = self._flush(cycle + latency.END_FLUSH) + latency.END_DONE
         else:
             state = self._units[_UNITS[instruction.opcode]]
@@ -244,16 +253,21 @@ class Execution:
             state.queue.append(_Queued(index, instruction, cycle + latency.QUEUE_PASS))
         self._fetch.hand_out(cycle)
 
+    def _record(self, record: TraceRecord) -> None:
+        if self._recorder is None:
+            self.trace.append(record)
+        else:
+            self._recorder.add(record)
+
     def _flush(self, cycle: int) -> int:
         """The cycle in which all trace records are written."""
-        setting, count = self.setting, len(self.trace)
-        if not setting.trace:
+        recorder = self._recorder
+        if recorder is None:
             return cycle
-        beat = setting.arch.beat_bytes
-        self.trace, flushed = trace.write(self.trace, setting.dram, beat)
-        self._dropped = count - len(self.trace)
-        self._trace_beats = len(self.trace) * TRACE_RECORD_BYTES // beat
-        return max(cycle, flushed)
+        while (due := recorder.next_cycle()) is not None:
+            recorder.step(due)
+        self.trace = recorder.kept
+        return max(cycle, recorder.idle)
 
     def _refuse(self, index: int, found: Iterable[faults.Fault]) -> None:
         for code, what in found:
@@ -312,7 +326,7 @@ class Execution:
         self._units[unit].running.append((head.start + 1, end))
         self._units[unit].busy += [head.checked, (head.ready, end)]
         self._last_end = max(self._last_end, end)
-        self.trace.append(TraceRecord(unit, head.index, head.start, end))
+        self._record(TraceRecord(unit, head.index, head.start, end))
 
     def _start_calc(self, head: _Queued, decoded: int, tokens: int) -> None:
         arch, memories, i = self.setting.arch, self.setting.memories, head.instruction
@@ -402,8 +416,8 @@ class Execution:
             "SAVE_WAIT_PORT": self._save.waits_port,
             "SAVE_WAIT_DRAM": self._save.waits_dram,
             "READ_BEATS": self._reads.beats,
-            "WRITE_BEATS": self._writes.beats + self._trace_beats,
-            "TRACE_DROPPED": self._dropped,
+            "WRITE_BEATS": self._writes.beats,
+            "TRACE_DROPPED": self._recorder.dropped if self._recorder else 0,
         }
 
 

@@ -131,6 +131,7 @@ class Hazards:
         """A CALC starts. ``matters`` [taps]: not all weights of the tap are zero."""
         self._indices[Unit.CALC].append(index)
         self._resident(index, clock, i)
+        self._in_region(index, path)
         group, tap, lane = np.nonzero(path.inside & path.written[:, None] & matters[:, None])
         source = path.source[group, tap, lane]
         reads = [_Accesses(i["src_region"], source, cycles.source[group, tap], group)]
@@ -173,6 +174,16 @@ class Hazards:
             used = np.arange(first, first + count)
             self._require(index, target, 0, used)
             self._orders[target, 0].access(used, Unit.CALC, False, clock, self._indices)
+
+    def _in_region(self, index: int, path: Walk) -> None:
+        """What lies outside a region is not defined: the machine does not check it."""
+        lost = np.argwhere(path.inside & path.stray & path.written[:, None])
+        if len(lost):
+            group, tap, lane = lost[0]
+            raise ProgramError(
+                f"instruction {index} (CALC): tap {tap} of lane {lane} in group {group} lies in "
+                "the source map, but its pixel outside the ACT region; place the map within it"
+            )
 
     def _read(self, index: int, read: _Accesses, clock: Clock) -> None:
         self._require(index, Target.ACT, read.region, read.words)

@@ -47,8 +47,10 @@ def accumulate(arch, i, state, at, y, x):
         source += tap["bank"] + tap["row"] * arch.pixels + at
         inside = 0 <= y + tap["dy"] < i["in_height"] - tap["short_y"]
         inside = inside and 0 <= x + tap["dx"] < i["in_width"] - tap["short_x"]
-        word = state["act"][i["src_region"]][source % arch.act_region_words]
-        a = word if inside else [i["pad"]] * arch.in_channels
+        a = [i["pad"]] * arch.in_channels
+        if inside:
+            assert 0 <= source < arch.act_region_words
+            a = state["act"][i["src_region"]][source]
         if i["mode"] == Mode.DENSE:
             w = state["dense"][i["wgt_base"] + t]
             acc = acc or [0] * arch.out_channels

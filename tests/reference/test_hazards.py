@@ -60,6 +60,26 @@ def test_a_copy_copies():
     assert np.array_equal(words(machine, 1), words(machine, 0))
 
 
+@pytest.mark.parametrize("row", [TINY.act_depth - 5, TINY.act_depth - 1])
+def test_sources_outside_the_region(row):
+    program = copying()
+    index = program.add(Opcode.CALC, **copy(src_row=row), **LOAD_TO_CALC[1])
+    group = TINY.act_depth - row
+    text = rf"instruction {index} \(CALC\): tap 0 of lane 0 in group {group} lies in the source map"
+    with pytest.raises(ProgramError, match=text):
+        program.run()
+
+
+def test_lanes_that_are_not_written_or_not_inside_may_leave_the_region():
+    last = TINY.act_depth - 1
+    for fields in ({"out_width": 3, "out_height": 1}, {"in_width": 3, "in_height": 1}):
+        program = copying()
+        program.load(Target.ACT, np.zeros(3 * CHANNELS, np.uint8), word=3 * last)
+        program.instructions.insert(1, program.instructions.pop())  # before the token
+        program.add(Opcode.CALC, **copy(src_row=last, **fields), **LOAD_TO_CALC[1])
+        program.run()
+
+
 def test_reading_results_that_are_still_in_the_pipeline():
     program = copying()
     first = program.add(Opcode.CALC, **copy(), **LOAD_TO_CALC[1])

@@ -20,6 +20,8 @@ TINY = preset("tiny")
 WIDE = Arch("wide", pixels=5, in_channels=4, out_channels=8, drain=1, regions=2, act_depth=300,
             wgt_depth=32, param_depth=16, tap_depth=32, dma_bits=128, acc_bits=24)  # fmt: skip
 DRAINED = TINY.replace(pixels=6, drain=3, act_depth=160)
+ROWS = 60
+"""A tap's reach; a CALC's groups and the sums of banks reach 6 rows further at most."""
 
 
 def random_state(arch, rng, extreme):
@@ -35,7 +37,7 @@ def random_state(arch, rng, extreme):
     packed = pack_dense(w)
     program.load(Target.WGT, packed)
     taps = [
-        {"bank": int(rng.integers(arch.pixels)), "row": int(rng.integers(-90, 90)),
+        {"bank": int(rng.integers(arch.pixels)), "row": int(rng.integers(-ROWS, ROWS + 1)),
          "dy": int(rng.integers(-3, 4)), "dx": int(rng.integers(-3, 4)),
          "short_y": int(rng.integers(2)), "short_x": int(rng.integers(2))}
         for _ in range(20)
@@ -76,7 +78,7 @@ def calc_fields(draw, arch):
         "mode": mode, "residual": number(0, 1), "table": number(0, 1),
         "table_id": number(0, arch.tables - 1), "groups": number(1, 4), "taps": number(1, 9),
         "tap_base": number(0, 5), "wgt_base": number(0, 5), "src_region": src,
-        "src_bank": number(0, lanes - 1), "src_row": number(0, arch.act_depth - 1),
+        "src_bank": number(0, lanes - 1), "src_row": number(ROWS, arch.act_depth - 1 - ROWS - 6),
         "grid_width": number(arch.drain, 9), "in_height": number(1, 8), "in_width": number(1, 9),
         "y_start": number(0, 3), "pad": number(-128, 127), "out_height": number(1, 7),
         "out_width": number(1, 9), "param_base": number(0, 4),
