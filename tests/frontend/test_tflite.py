@@ -11,6 +11,7 @@ import pytest
 
 from codesign.arch import preset
 from codesign.artifact import HostStep
+from codesign.cli.compare import compare
 from codesign.compiler import compile as compile_graph
 from codesign.frontend.tflite import Imported, load_tflite
 from codesign.reference import graph as graph_reference
@@ -51,6 +52,27 @@ def test_reference_networks_are_fast(shared: Path, name: str) -> None:
     imported, _ = load(shared, name)
     program = compile_graph(imported.graph, preset("pynq_z2"))
     assert program.predicted_cycles <= NETWORKS[name]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_layer_adds_one_step_at_most(shared: Path, name: str) -> None:
+    """Fed with LiteRT's own inputs; over the layers of a network steps add up."""
+    rows = compare(*load(shared, name))
+    assert [row.alone for row in rows[:-1] if row.alone is None or row.alone > 1] == []
+
+
+def test_clear_answers_agree(shared: Path) -> None:
+    """Of ic_resnet8, wherever LiteRT's two best logits are more than 4 steps apart."""
+    imported, golden = load(shared, "ic_resnet8")
+    (source,), (target,) = imported.graph.inputs, imported.graph.outputs
+    codes = imported.codes(source, golden["inputs"])
+    graph = dataclasses.replace(imported.graph, batch=len(codes))
+    found = graph_reference.run(graph, {source: codes})[target].reshape(len(codes), -1)
+    second, best = np.sort(golden["logits"].astype(int), axis=1)[:, -2:].T
+    clear = best - second > 4
+    assert clear.sum() > 150
+    classes = golden["logits"].argmax(axis=1)
+    np.testing.assert_array_equal(found.argmax(axis=1)[clear], classes[clear])
 
 
 def test_the_softmax_is_the_hosts(shared: Path) -> None:
