@@ -88,14 +88,5 @@ def test_every_instruction_starts_and_ends_in_the_cycle_that_the_rtl_does(make, 
         with RtlDevice(TINY, dram=dram) as device:
             measured = run(device, program, traced=traced)
         assert np.array_equal(predicted[2], measured[2])
-        if not traced:  # the trace's last records wait for SAVE's bursts, which is not modelled
-            assert predicted[0]["CYCLES"] == pytest.approx(measured[0]["CYCLES"], rel=0.01)
-        for (*one, start, end), (*other, rtl_start, rtl_end) in zip(
-            predicted[1], measured[1], strict=True
-        ):
-            assert one == other
-            if one[1] is Unit.CALC:
-                assert end - start == rtl_end - rtl_start
-            assert (start, end) == pytest.approx((rtl_start, rtl_end), rel=0.01, abs=2)
-        for name in ("CALC_BUSY", "CALC_ACTIVE", "READ_BEATS", "WRITE_BEATS"):
-            assert predicted[0][name] == measured[0][name]
+        assert predicted[1] == measured[1]
+        assert predicted[0] == measured[0]
