@@ -76,7 +76,9 @@ def separate_phases(network: Network, arch: Arch) -> Network:
     return replace(network, layers=tuple(layers), shapes=shapes, split_copies=frozenset(copies))
 
 
-def plan(network: Network, arch: Arch) -> dict[str, Storage]:
+def plan(
+    network: Network, arch: Arch, least: Mapping[str, int] | None = None
+) -> dict[str, Storage]:
     """The storage of every map: split where it is read at stride 2, its lines as short as all its
     readers' grids allow.
 
@@ -87,7 +89,7 @@ def plan(network: Network, arch: Arch) -> dict[str, Storage]:
     """
     split = {layer.source for layer in network.layers if layer.stride == 2}
     _check_drain(network, arch, split)
-    pitches = dict.fromkeys(network.shapes, 1)
+    pitches = dict.fromkeys(network.shapes, 1) | dict(least or {})
     while True:
         storages = {
             name: _storage(network, arch, name, name in split, pitch)

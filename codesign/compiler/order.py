@@ -1,90 +1,149 @@
 """Tokens between units and fences within CALC: what lets steps run at once, and never too early.
 
-Tokens follow from the last access of each unit to each word of activation memory. Fences follow
+Tokens follow from the last access of each unit to each word of the memories on chip that it shares
+with others, and to each beat of DRAM buffers that are both written and read. Fences follow
 from the exact times of CALC (docs/machine.md, "Time"), counted with the smallest distance between
 instructions: any delay only moves later reads and writes further away from earlier ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from codesign import isa
 from codesign.arch import Arch
 from codesign.compiler.resident import Resident
 from codesign.compiler.schedule import Step
 from codesign.errors import CapacityError, EncodingError
-from codesign.isa import TOKEN_PEERS, Instruction, Opcode, Target, Unit
+from codesign.isa import TOKEN_PEERS, Base, Instruction, Mode, Opcode, Target, Unit
 from codesign.reference.calc import Walk, walk
-from codesign.reference.memory import IntArray, Transfer, unpack_all
+from codesign.reference.memory import IntArray, Transfer, depth, depthwise_words, unpack_all
 from codesign.reference.timing import calc_cycles
 
 _UNITS = {Opcode.LOAD: Unit.LOAD, Opcode.CALC: Unit.CALC, Opcode.SAVE: Unit.SAVE}
 _NEVER = -(1 << 40)
 
 
+Taps = dict[str, IntArray]
+"""``isa.TAP_ENTRY`` of an instruction's taps."""
+
+
+_DRAM = None
+_Memory = tuple[Target | None, int]
+"""A memory on chip and, for ACT, its region; or no such memory, and the base of a DRAM buffer."""
+
+
 @dataclass(frozen=True)
 class _Access:
-    region: int
+    """Words of a memory: an ACT region, another memory on chip, or the beats of a DRAM buffer."""
+
+    memory: _Memory
     words: IntArray
     writes: bool
 
 
-def order(arch: Arch, resident: Resident, steps: Sequence[Step]) -> tuple[Instruction, ...]:
-    """The steps as instructions, with tokens and fences.
+def resident_taps(resident: Resident) -> Callable[[Step, Instruction], Taps]:
+    """The taps of instructions on what part ``setup`` has loaded."""
+    taps = unpack_all(isa.TAP_ENTRY, np.frombuffer(resident.contents[Target.TAP], "<u8"))
+
+    def of(_: Step, instruction: Instruction) -> Taps:
+        first = instruction["tap_base"]
+        return {name: at[first : first + instruction["taps"]] for name, at in taps.items()}
+
+    return of
+
+
+def order(
+    arch: Arch, taps: Callable[[Step, Instruction], Taps], steps: Sequence[Step]
+) -> tuple[Instruction, ...]:
+    """The steps as instructions, with tokens and fences. ``taps`` tells those of a CALC.
 
     Raises
     ------
     CapacityError
         A step needs more than a field of its instruction holds.
     """
-    taps = unpack_all(isa.TAP_ENTRY, np.frombuffer(resident.contents[Target.TAP], "<u8"))
+    shared = _Shared.of(steps)
     tokens, pipeline = _Tokens(arch), _Pipeline(arch)
     fences = []
     for number, step in enumerate(steps):
         instruction = _make(step)
         fence = False
         if step.opcode is Opcode.CALC:
-            first = instruction["tap_base"]
-            part = slice(first, first + instruction["taps"])
-            path = walk(arch, instruction, {name: at[part] for name, at in taps.items()})
-            accesses = list(_calc_accesses(instruction, path))
+            path = walk(arch, instruction, taps(step, instruction))
+            accesses = [*_calc_accesses(instruction, path), *shared.contents(arch, instruction)]
             fence = pipeline.add(instruction, path)
         else:
-            words = Transfer.of(arch, instruction).words.ravel()
-            accesses = [_Access(instruction["region"], words, step.opcode is Opcode.LOAD)]
+            accesses = list(shared.transfer(arch, instruction))
         fences.append(fence)
         tokens.add(number, _UNITS[step.opcode], accesses)
     return tuple(
-        isa.make(
-            step.opcode,
-            **{
-                **step.values,
-                "wait": tokens.waits.get(number, 0),
-                "signal": tokens.signals.get(number, 0),
-                **({"fence": 1} if fence else {}),
-            },
+        _make(
+            step,
+            wait=tokens.waits.get(number, 0),
+            signal=tokens.signals.get(number, 0),
+            **({"fence": 1} if fence else {}),
         )
         for number, (step, fence) in enumerate(zip(steps, fences, strict=True))
     )
 
 
-def _make(step: Step) -> Instruction:
+@dataclass(frozen=True)
+class _Shared:
+    """What steps share besides ACT: memories that LOADs fill, buffers that SAVEs write and LOADs
+    read."""
+
+    filled: frozenset[Target]
+    buffers: frozenset[Base]
+
+    @classmethod
+    def of(cls, steps: Sequence[Step]) -> _Shared:
+        loads = [step.values for step in steps if step.opcode is Opcode.LOAD]
+        saved = {step.values["base"] for step in steps if step.opcode is Opcode.SAVE}
+        filled = {Target(values["target"]) for values in loads} - {Target.ACT}
+        both = saved & {values["base"] for values in loads}
+        return cls(frozenset(filled), frozenset(Base(base) for base in both))
+
+    def contents(self, arch: Arch, i: Instruction) -> Iterator[_Access]:
+        """What a CALC reads of memories other than ACT."""
+        words = {Target.TAP: i["taps"], Target.PARAM: i["planes"]}
+        if i["mode"] != Mode.MAX:
+            dense = i["mode"] == Mode.DENSE
+            words[Target.WGT] = i["taps"] if dense else depthwise_words(arch, i["taps"])
+        for target in self.filled & words.keys():
+            first = i[f"{target.name.lower()}_base"]
+            yield _Access((target, 0), np.arange(first, first + words[target]), False)
+
+    def transfer(self, arch: Arch, i: Instruction) -> Iterator[_Access]:
+        """What a LOAD or SAVE reads and writes."""
+        transfer, writes = Transfer.of(arch, i), i.opcode is Opcode.LOAD
+        yield _Access((transfer.target, transfer.region), transfer.words.ravel(), writes)
+        if i["base"] in self.buffers:
+            rows = transfer.offset + np.arange(len(transfer.words)) * transfer.stride
+            beats = np.arange(-(-transfer.row_bytes // arch.beat_bytes))
+            words = (rows // arch.beat_bytes)[:, None] + beats
+            yield _Access((_DRAM, i["base"]), words.ravel(), not writes)
+
+
+def _make(step: Step, **more: int) -> Instruction:
     try:
-        return isa.make(step.opcode, **step.values)
+        return isa.make(step.opcode, **{**step.values, **more})
     except EncodingError as error:
         raise CapacityError(f"{step.what}: {error}; use smaller maps") from error
 
 
 def _calc_accesses(instruction: Instruction, path: Walk) -> Iterator[_Access]:
     used = path.inside & path.written[:, None]
-    yield _Access(instruction["src_region"], path.source[used], False)
+    yield _Access((Target.ACT, instruction["src_region"]), path.source[used], False)
     if path.residual is not None:
-        yield _Access(instruction["res_region"], path.residual[:, path.written].ravel(), False)
-    yield _Access(instruction["dst_region"], path.destination[:, path.written].ravel(), True)
+        words = path.residual[:, path.written].ravel()
+        yield _Access((Target.ACT, instruction["res_region"]), words, False)
+    words = path.destination[:, path.written].ravel()
+    yield _Access((Target.ACT, instruction["dst_region"]), words, True)
 
 
 class _Tokens:
@@ -95,12 +154,8 @@ class _Tokens:
     """
 
     def __init__(self, arch: Arch) -> None:
-        shape = arch.regions, arch.act_region_words
-        self._last = {
-            (unit, writes): np.full(shape, -1, np.int32)
-            for unit in TOKEN_PEERS
-            for writes in (False, True)
-        }
+        self._arch = arch
+        self._last: dict[tuple[_Memory, Unit, bool], npt.NDArray[np.int32]] = {}
         self._waited = {(unit, peer): -1 for unit, peers in TOKEN_PEERS.items() for peer in peers}
         self.waits: dict[int, int] = {}
         self.signals: dict[int, int] = {}
@@ -114,13 +169,28 @@ class _Tokens:
                 back = TOKEN_PEERS[peer].index(unit)
                 self.signals[after] = self.signals.get(after, 0) | 1 << back
         for access in accesses:
-            self._last[unit, access.writes][access.region, access.words] = number
+            if access.words.size:
+                self._of(access, unit, access.writes)[access.words] = number
 
     def _after(self, peer: Unit, access: _Access) -> int:
         if not access.words.size:
             return -1
         kinds = (True, False) if access.writes else (True,)
-        return max(int(self._last[peer, kind][access.region, access.words].max()) for kind in kinds)
+        return max(int(self._of(access, peer, kind)[access.words].max()) for kind in kinds)
+
+    def _of(self, access: _Access, unit: Unit, writes: bool) -> npt.NDArray[np.int32]:
+        """The last instruction of a unit that reads, or writes, each word of a memory."""
+        target, _ = access.memory
+        key = access.memory, unit, writes
+        if key not in self._last:
+            size = 0 if target is _DRAM else depth(self._arch, target)
+            self._last[key] = np.full(size, -1, np.int32)
+        if target is _DRAM:  # as large as it is used
+            last, size = int(access.words.max()), len(self._last[key])
+            if last >= size:
+                more = np.full(max(last + 1 - size, size), -1, np.int32)
+                self._last[key] = np.concatenate([self._last[key], more])
+        return self._last[key]
 
 
 class _Pipeline:

@@ -11,15 +11,16 @@ import numpy as np
 
 from codesign import ir
 from codesign.arch import Arch
-from codesign.artifact import Program
+from codesign.artifact import LayerSpan, Program
 from codesign.compiler import emit
 from codesign.compiler.allocate import Prefetch, allocate, apart, lives
 from codesign.compiler.layout import Storage, plan, separate_phases
 from codesign.compiler.lower import lower
 from codesign.compiler.network import Network
-from codesign.compiler.order import order
+from codesign.compiler.order import order, resident_taps
 from codesign.compiler.resident import Resident, pack_resident
-from codesign.compiler.schedule import Plan, buffers, schedule
+from codesign.compiler.schedule import Buffers, Plan, buffers, schedule
+from codesign.compiler.stream.compile import stream
 from codesign.compiler.tile import chunks, passes
 from codesign.compiler.verify import verify_network, verify_plan
 from codesign.errors import CapacityError
@@ -33,7 +34,10 @@ REWRITES: tuple[Callable[[Network, Arch], Network], ...] = (separate_phases,)
 def compile(  # the name of what it does, as in `codesign compile`
     graph: ir.Graph, arch: Arch, *, seed: int = 0, keep_tensors: bool = False
 ) -> Program:
-    """Compile a quantised graph whose maps and weights fit on the chip.
+    """Compile a quantised graph.
+
+    Where its maps and weights fit on the chip they stay there; else maps lie in DRAM, layers run in
+    strips and weights are streamed.
 
     Parameters
     ----------
@@ -58,13 +62,7 @@ def compile(  # the name of what it does, as in `codesign compile`
     for rewrite in REWRITES:
         network = rewrite(network, arch)
         verify_network(network)
-    storages = plan(network, arch)
-    resident = pack_resident(network, arch, storages)
-    decided = _place(network, arch, storages, resident)
-    verify_plan(decided)
-    layouts = buffers(decided, graph, keep_tensors)
-    steps = schedule(decided, layouts)
-    image = emit.image(arch, resident, order(arch, resident, steps))
+    image, layouts, spans = _build(network, arch, graph, keep_tensors)
     program = Program(
         name=graph.name,
         arch=arch,
@@ -77,13 +75,31 @@ def compile(  # the name of what it does, as in `codesign compile`
         input_bytes=layouts.sizes[Base.INPUT],
         output_bytes=layouts.sizes[Base.OUTPUT],
         scratch_bytes=layouts.sizes[Base.SCRATCH],
-        layers=emit.spans(steps, decided.passes, graph.batch),
+        layers=spans,
         tensors=layouts.tensors,
         predicted_cycles=0,
         seed=seed,
         versions=_versions(),
     )
     return dataclasses.replace(program, predicted_cycles=predict(program))
+
+
+def _build(
+    network: Network, arch: Arch, graph: ir.Graph, keep_tensors: bool
+) -> tuple[emit.Image, Buffers, tuple[LayerSpan, ...]]:
+    """With all maps and weights on the chip where they fit, else with those in DRAM."""
+    try:
+        storages = plan(network, arch)
+        resident = pack_resident(network, arch, storages)
+        decided = _place(network, arch, storages, resident)
+    except CapacityError:
+        streamed = stream(network, arch, graph, keep_tensors)
+        return streamed.image, streamed.layouts, streamed.spans
+    verify_plan(decided)
+    layouts = buffers(decided, graph, keep_tensors)
+    steps = schedule(decided, layouts)
+    image = emit.image(arch, resident, order(arch, resident_taps(resident), steps))
+    return image, layouts, emit.spans(steps, decided.passes, graph.batch)
 
 
 def _place(network: Network, arch: Arch, storages: dict[str, Storage], resident: Resident) -> Plan:

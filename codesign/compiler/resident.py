@@ -83,19 +83,19 @@ def pack_resident(network: Network, arch: Arch, storages: Mapping[str, Storage])
         table = memories[Target.TABLE].put(layer.table or b"") // TABLE_ENTRIES
         for number, block in enumerate(layer.blocks):
             taps = (
-                _tap_entry(network, arch, storages, layer, tap, tap.plane - block.source_plane)
+                tap_entry(network, arch, storages, layer, tap, tap.plane - block.source_plane)
                 for tap in block.taps
             )
             addresses[layer.name, number] = Addresses(
                 wgt=memories[Target.WGT].put(weight_words(arch, layer.mode, block)),
-                param=memories[Target.PARAM].put(_parameters(block)),
-                tap=memories[Target.TAP].put(_little_endian(taps, TAP_ENTRY_BITS)),
+                param=memories[Target.PARAM].put(parameter_words(block)),
+                tap=memories[Target.TAP].put(little_endian(taps, TAP_ENTRY_BITS)),
                 table=table,
             )
     return Resident({target: at.contents() for target, at in memories.items()}, addresses)
 
 
-def _tap_entry(
+def tap_entry(
     network: Network,
     arch: Arch,
     storages: Mapping[str, Storage],
@@ -140,15 +140,15 @@ def packed_pairs(weights: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
     return packed
 
 
-def _parameters(block: Block) -> bytes:
+def parameter_words(block: Block) -> bytes:
     names = tuple(field.name for field in PARAM_RECORD)
     columns = (block.bias.tolist(), block.multiplier.tolist(), block.shift.tolist())
     records = (
         pack(PARAM_RECORD, dict(zip(names, values, strict=True)), "parameter")
         for values in zip(*columns, strict=True)
     )
-    return _little_endian(records, PARAM_RECORD_BITS)
+    return little_endian(records, PARAM_RECORD_BITS)
 
 
-def _little_endian(words: Iterable[int], bits: int) -> bytes:
+def little_endian(words: Iterable[int], bits: int) -> bytes:
     return b"".join(word.to_bytes(bits // 8, "little") for word in words)

@@ -55,7 +55,7 @@ def unsupported() -> tuple[torch.nn.Module, torch.Tensor]:
 
 
 def too_large() -> tuple[torch.nn.Module, torch.Tensor]:
-    return torch.nn.Conv2d(64, 64, 3), torch.zeros(1, 64, 32, 32)
+    return torch.nn.Conv2d(512, 64, 3), torch.zeros(1, 512, 16, 16)
 
 
 @pytest.mark.parametrize(

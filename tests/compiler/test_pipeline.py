@@ -215,9 +215,16 @@ def test_message_tells_where_the_operation_stands():
 @pytest.mark.parametrize(
     ("arch", "message"),
     [
-        (TINY.replace(act_depth=16), r"map 't0' of \(8, 12, 12\) needs 96 rows"),
-        (TINY.replace(wgt_depth=16), "needs 72 WGT words, the architecture has 16"),
-        (TINY.replace(param_depth=2), "needs 4 PARAM words, the architecture has 2"),
+        (
+            TINY.replace(act_depth=16),
+            "'conv_t1': a strip of one line needs rows of 3 pixels for maps 't0' 24, 't1' 16; the "
+            "architecture has 3 regions of 16; raise act_depth to 24 or more",
+        ),
+        (TINY.replace(wgt_depth=16), "needs 18 WGT words for one instruction, the architecture"),
+        (
+            TINY.replace(out_channels=16, param_depth=2),
+            "needs 4 PARAM words for one instruction, the architecture has 2; raise param_depth",
+        ),
         (TINY.replace(tap_depth=16), "needs 18 TAP words"),
         (TINY.replace(acc_bits=24, in_channels=64, out_channels=64), None),
     ],

@@ -1,0 +1,1 @@
+"""Networks larger than the chip: maps in DRAM, layers in strips, weights streamed."""

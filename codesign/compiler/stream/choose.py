@@ -1,0 +1,294 @@
+"""Which layers run as a group, in strips of how many lines: the quickest by closed forms.
+
+Dynamic programming over runs of layers that follow each other; of plans that take equal time the
+one that moves fewer bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import gcd, lcm
+
+from codesign.arch import Arch
+from codesign.compiler.allocate import Place
+from codesign.compiler.layout import PHASES, Storage, grid_width
+from codesign.compiler.network import Network
+from codesign.compiler.stream.buffers import (
+    Buffer,
+    Placement,
+    buffers,
+    demand,
+    layer_groups,
+    map_words,
+    place,
+    slots,
+)
+from codesign.compiler.stream.tasks import Group
+from codesign.compiler.stream.work import Strip, Work, strips
+from codesign.cost.cycles import fetch_cycles, load_latency, pipeline_cycles
+from codesign.errors import CapacityError
+from codesign.isa import Mode
+from codesign.reference.memory import depthwise_words
+
+_MOST_LAYERS = 6
+_COUNTS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 19, 23, 28, 37, 56, 112)
+"""Numbers of strips that are tried, besides strips of as few lines as there can be."""
+_TRIED = 3
+"""Heights of strips that are weighed, of those that fit: the highest."""
+_ROW = 8
+"""About the cycles lost to a row of a transfer."""
+_RESIDENT = 0.95
+"""Share of the weight memory that a group's weights may fill to stay there: a ring has a rest."""
+
+Cost = tuple[float, int]
+"""Cycles, and beats of DRAM traffic."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the choice is about. Layers on 1 by 1 maps take the ``whole`` batch at once."""
+
+    arch: Arch
+    single: Network
+    whole: Network
+    single_storages: Mapping[str, Storage]
+    whole_storages: Mapping[str, Storage]
+    kept: frozenset[str]
+    """Maps that must be saved whoever reads them."""
+
+    def work(self, first: int, last: int) -> Work | None:
+        """Layers [first, last), None where they cannot be a group."""
+        layers = self.whole.layers[first:last]
+        together = {self.whole.together(layer) for layer in layers}
+        if len(together) > 1:
+            return None
+        later = {name for layer in self.whole.layers[last:] for name in layer.reads}
+        saved = frozenset(
+            layer.target for layer in layers if layer.target in later or layer.target in self.kept
+        )
+        if True in together:
+            return Work(self.whole, self.arch, self.whole_storages, layers, saved)
+        return Work(self.single, self.arch, self.single_storages, layers, saved)
+
+
+def choose(context: Context) -> tuple[Group, ...]:
+    """The groups, in order.
+
+    Raises
+    ------
+    CapacityError
+        A layer's smallest strip does not fit on the chip.
+    """
+    count = len(context.whole.layers)
+    best: list[tuple[Cost, tuple[Group, ...]] | None] = [((0.0, 0), ())]
+    best += [None] * count
+    refused: Work | None = None
+    for first in range(count):
+        before = best[first]
+        if before is None:
+            continue
+        for last in range(first + 1, min(count, first + _MOST_LAYERS) + 1):
+            work = context.work(first, last)
+            if work is None:
+                break
+            found = min(_candidates(context, work), key=lambda at: at[0], default=None)
+            if found is None:
+                refused = refused or (work if last == first + 1 else None)
+                continue
+            (cycles, beats), group = found
+            total = before[0][0] + cycles, before[0][1] + beats
+            known = best[last]
+            if known is None or total < known[0]:
+                best[last] = total, (*before[1], group)
+    chosen = best[count]
+    if chosen is None:
+        if refused is None:
+            raise AssertionError("every layer is a group of its own, or has been refused")
+        raise CapacityError(_too_large(refused))
+    return _turned(context.arch, chosen[1])
+
+
+def _candidates(context: Context, work: Work) -> Iterator[tuple[Cost, Group]]:
+    """Ways to run a group, each with its cost."""
+    found = 0
+    for height in _heights(work):
+        cut = strips(work, height)
+        for copies in (2, 1) if len(cut) * context.whole.batch > 1 else (1,):
+            group = _placed(work, cut, copies, False)
+            if group:
+                found += 1
+                yield _cost(context, group, copies), group
+                break
+        if len(work.layers) == 1 and 1 < len(cut) <= work.arch.regions:
+            group = _placed(work, cut, 1, True)
+            if group:
+                yield _cost(context, group, 1), group
+        if found == _TRIED:
+            return
+
+
+def _placed(work: Work, cut: tuple[Strip, ...], copies: int, by_block: bool) -> Group | None:
+    wanted = buffers(work, cut, copies, by_block)
+    rows = sum(at.rows * at.copies for at in wanted)
+    passing = sum(at.rows for at in wanted if at.name in work.passing)
+    least = max((at.rows for at in wanted), default=0)
+    if least > work.arch.act_depth or (
+        len(work.layers) <= 2 and rows - passing > work.arch.regions * work.arch.act_depth
+    ):
+        return None
+    places = place(work, cut, wanted)
+    return None if places is None else Group(work, cut, wanted, places, by_block)
+
+
+def _heights(work: Work) -> Iterator[int]:
+    """Lines of a strip, the most first: all of them, multiples that leave no lane idle, any."""
+    layer = work.layers[-1]
+    height, step = work.height(layer.target), work.steps[layer.target]
+    pitch = grid_width(work.network, work.arch, work.storages, layer)
+    full = lcm(step, work.arch.pixels // gcd(work.arch.pixels, pitch))
+    tried = set[int]()
+    for count in _COUNTS:
+        for unit in (full, step):
+            lines = -(-height // (count * unit)) * unit
+            tried.add(min(height, lines))
+            lines = height // count // unit * unit
+            if lines:
+                tried.add(lines)
+    yield from sorted(tried | {min(height, step)}, reverse=True)
+
+
+def _cost(context: Context, group: Group, copies: int) -> Cost:
+    """Cycles: of each strip the longest of computing, reading and writing, where a second copy of
+    its maps lets them go on at once."""
+    work, arch = group.work, group.work.arch
+    together = work.network.together(work.layers[0])
+    samples = 1 if together else context.whole.batch
+    instances = len(group.strips) * samples
+    weights, instructions = _weights(work)
+    loaded = weights
+    if not group.by_block and weights * arch.beat_bytes > _RESIDENT * arch.wgt_bytes:
+        loaded *= instances
+    blocks = sum(len(layer.blocks) for layer in work.layers)
+    saves = sum(len(layer.blocks) for layer in work.layers if layer.target in work.saved)
+    fetched = fetch_cycles(arch, blocks + saves + 2)
+    cycles = traffic = 0.0
+    for strip in group.strips:
+        compute = sum(
+            layer_groups(work, layer, strip) * slots(work, layer)
+            for layer in work.layers
+            if layer.target in strip
+        )
+        reads, writes = _moved(work, strip)
+        traffic += samples * (reads + writes)
+        reads += int(loaded / instances) + fetched + _ROW * (instructions // instances)
+        alone = copies == 1 and not group.by_block and instances > 1
+        longest = max(compute + reads, writes) if alone else max(compute, reads, writes)
+        cycles += samples * longest
+    cycles = max(cycles, _ports(group, samples))
+    source = work.storages[work.layers[0].source]
+    first = map_words(work, group.strips[0], work.layers[0].source)
+    fill = load_latency() + pipeline_cycles(arch)
+    if instances == 1:
+        fill += min(first, 2 * first // source.planes + _ROW)
+    return cycles + fill, int(traffic) + loaded
+
+
+def _moved(work: Work, strip: Strip) -> tuple[int, int]:
+    """Beats of maps read and written in a strip."""
+    words_per_beat = work.arch.beat_bytes / work.arch.act_word_bytes
+    reads = sum(
+        map_words(work, strip, name) / words_per_beat + _ROW * _rows(work, name)
+        for name in work.external
+    )
+    writes = sum(map_words(work, strip, name) / words_per_beat for name in work.saved)
+    return int(reads), int(writes)
+
+
+def _rows(work: Work, name: str) -> int:
+    storage = work.storages[name]
+    return storage.planes * (PHASES if storage.split else 1)
+
+
+def _weights(work: Work) -> tuple[int, int]:
+    """Beats of weights and parameters of a group, and the LOADs that bring them."""
+    arch = work.arch
+    size = 0
+    for layer in work.layers:
+        for block in layer.blocks:
+            words = len(block.taps) if layer.mode is Mode.DENSE else 0
+            if layer.mode is Mode.DEPTHWISE:
+                words = depthwise_words(arch, len(block.taps))
+            size += words * arch.wgt_word_bytes + block.planes * arch.param_word_bytes
+    return size // arch.beat_bytes, 2 + size // 4096
+
+
+def _ports(group: Group, samples: int) -> float:
+    """Cycles in which the busiest port is wanted."""
+    demands = demand(group.work, group.strips)
+    reads = [0.0] * group.work.arch.regions
+    writes = [0.0] * group.work.arch.regions
+    for at in group.buffers:
+        share = demands[at.name]
+        for copy in range(at.copies):
+            region = group.places[at.name, copy].region
+            reads[region] += share.read / at.copies
+            writes[region] += share.write / at.copies
+    return samples * max(*reads, *writes)
+
+
+def _turned(arch: Arch, groups: Sequence[Group]) -> tuple[Group, ...]:
+    """Regions exchanged and rows counted from the other end where that keeps a group's buffers
+    clear of those of the group before: its first strip can be loaded earlier."""
+    found: list[Group] = []
+    before: list[tuple[Buffer, Place]] = []
+    for group in groups:
+        ways = [
+            _turn(arch, group, turn, mirror)
+            for turn in range(arch.regions)
+            for mirror in (False, True)
+        ]
+        places = min(ways, key=lambda way: _overlap(group, way, before))
+        found.append(replace(group, places=places))
+        before = [(at, places[at.name, copy]) for at in group.buffers for copy in range(at.copies)]
+    return tuple(found)
+
+
+def _turn(arch: Arch, group: Group, turn: int, mirror: bool) -> Placement:
+    rows = {at.name: at.rows for at in group.buffers}
+    return {
+        (name, copy): Place(
+            (at.region + turn) % arch.regions,
+            arch.act_depth - at.row - rows[name] if mirror else at.row,
+        )
+        for (name, copy), at in group.places.items()
+    }
+
+
+def _overlap(group: Group, places: Placement, before: Sequence[tuple[Buffer, Place]]) -> int:
+    """Rows of a group's first copies that lie where the group before has something, and, weighing
+    less, that lie in a region that it reads or writes."""
+    shared = 0
+    for at in group.buffers:
+        mine = places[at.name, 0]
+        for other, beside in before:
+            if beside.region == mine.region:
+                low, high = max(mine.row, beside.row), mine.row + at.rows
+                common = min(high, beside.row + other.rows) - low
+                weight = 4 if at.name in group.work.external else 1
+                shared += weight * max(0, common)
+    return shared
+
+
+def _too_large(work: Work) -> str:
+    (layer,) = work.layers
+    step = work.steps[layer.target]
+    wanted = buffers(work, strips(work, min(step, work.height(layer.target))), 1, False)
+    needs = ", ".join(f"{at.name!r} {at.rows}" for at in wanted)
+    unit = "one line" if step == 1 else f"{step} lines"
+    arch = work.arch
+    return (
+        f"{layer.where}: a strip of {unit} needs rows of {arch.pixels} pixels for maps {needs}; "
+        f"the architecture has {arch.regions} regions of {arch.act_depth}; raise act_depth to "
+        f"{max(at.rows for at in wanted)} or more, or make the maps narrower or with fewer channels"
+    )
