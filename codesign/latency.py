@@ -238,7 +238,7 @@ def load_take() -> int:
 
 def load_retire() -> int:
     """From the last beat of a LOAD on the bus to ``retired`` and ``give``; the word is written in
-    the cycle before. Bank and row walks make a row of fewer than 3 words last 3 cycles.
+    the cycle before.
     """
     return load_take() + 2
 
@@ -261,9 +261,10 @@ def fetch_request() -> int:
 def fetch_offer() -> int:
     """From the last beat of an instruction on the bus to its offer to an empty unit's queue.
 
-    Instructions follow each other ``fetch_interval`` cycles apart at best; BEGIN takes one more.
+    Instructions follow each other ``fetch_interval`` cycles apart at best; BEGIN takes FETCH_BEGIN
+    more.
     """
-    return 6
+    return FETCH_TAKE + FETCH_JUDGE + QUEUE_PASS
 
 
 def fetch_interval(arch: Arch) -> int:
@@ -275,4 +276,4 @@ def fetch_done() -> int:
     """From the first cycle in which END finds all queues empty and units idle to the last one that
     CYCLES counts; END looks from 5 cycles after its last beat on the bus.
     """
-    return 3
+    return END_FLUSH + END_DONE - 1

@@ -9,12 +9,12 @@ from amaranth.lib.wiring import Component, In, Out
 
 from codesign.arch import Arch
 from codesign.isa import Unit
+from codesign.latency import TRACE_DEPTH
 from codesign.registers import ADDRESS_BITS, TRACE_RECORD_BYTES
 from hw.axi import Burst, WriteBeat
 from hw.interfaces import INDEX_BITS
 from hw.transfer import add_carry
 
-_DEPTH = 16
 _HALF = 16
 _OFFSET_BITS = TRACE_RECORD_BYTES.bit_length() - 1
 
@@ -62,7 +62,7 @@ class Trace(Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = SyncFIFO(width=_Record().size, depth=_DEPTH)
+        m.submodules.queue = queue = SyncFIFO(width=_Record().size, depth=TRACE_DEPTH)
         held, lost = self._catch(m, queue)
         lost_here = Signal()
         busy = self._write(m, queue, lost_here)
