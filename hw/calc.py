@@ -30,6 +30,11 @@ class Calc(Component):
         self.arch = arch
         self.sequencer = Sequencer(arch)
         self.memories = Memories(arch)
+        if self.memories.taps.read_latency + 1 != latency.TAP_READ:
+            raise ValueError(
+                f"a tap's entry comes {self.memories.taps.read_latency + 1} cycles after its "
+                f"issue, not latency.TAP_READ={latency.TAP_READ}; change that constant"
+            )
         self.act = Act(arch)
         self.source = Source(arch)
         self.array = Array(arch)

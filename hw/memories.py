@@ -35,16 +35,16 @@ def pieces(depth: int) -> list[tuple[int, int]]:
 
 
 class BlockMemory(Component):
-    """A memory of power-of-two pieces with one write and one read port.
+    """A memory of power-of-two pieces, or of one, with one write and one read port.
 
     Time: a word is at the output ``read_latency`` cycles after its address: one in the memory, one
     in a register behind it, and one to choose the piece if there are several. A word that is
     written in a cycle is read by addresses of later cycles.
     """
 
-    def __init__(self, width: int, depth: int) -> None:
+    def __init__(self, width: int, depth: int, split: bool = True) -> None:
         self.width, self.depth = width, depth
-        self.pieces = pieces(depth)
+        self.pieces = pieces(depth) if split else [(0, depth)]
         self.memories = [Memory(shape=width, depth=size, init=[]) for _, size in self.pieces]
         self.read_latency = 2 + (len(self.pieces) > 1)
         address = bits_for(depth - 1)
@@ -100,7 +100,8 @@ class Memories(Component):
 
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
-        self.taps = BlockMemory(isa.width(isa.TAP_ENTRY), arch.tap_depth)
+        # In one piece: the source side waits latency.TAP_READ for an entry, whatever the depth.
+        self.taps = BlockMemory(isa.width(isa.TAP_ENTRY), arch.tap_depth, split=False)
         self.weights = BlockMemory(8 * arch.wgt_word_bytes, arch.wgt_depth)
         self.params = BlockMemory(PARAM_RECORD_BITS * arch.in_channels, arch.param_depth)
         super().__init__({

@@ -243,9 +243,11 @@ def test_pieces_cover_the_depth_in_powers_of_two(depth):
     assert depth <= end < depth + 512
 
 
+@pytest.mark.parametrize("split", [True, False])
 @pytest.mark.parametrize("depth", [20, 1600])
-def test_block_memory(depth):
-    memory = BlockMemory(16, depth)
+def test_block_memory(depth, split):
+    memory = BlockMemory(16, depth, split)
+    assert memory.read_latency == 2 + (split and depth > 512)
     rng = np.random.default_rng(7)
     addresses = [0, depth - 1, *rng.integers(0, depth, 60).tolist()]
     if depth > 512:
