@@ -145,6 +145,15 @@ class Arch:
         return self.pixels // self.drain * self.planes
 
     @property
+    def phase_skew(self) -> int:
+        """Pixels by which the phase planes of odd columns start later: ceil(D/2), 0 for D = 1.
+
+        Columns x and x + 1 would share a bank otherwise; so the odd ones among the D consecutive
+        pixels of a drain step fall into the banks behind the even ones', or before them.
+        """
+        return (self.drain + 1) // 2 if self.drain > 1 else 0
+
+    @property
     def beat_bytes(self) -> int:
         return self.dma_bits // 8
 

@@ -1,6 +1,6 @@
 """CALC's sequencer: checks instructions, starts them, and issues their taps."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import bits_for
@@ -14,6 +14,28 @@ from hw.memories import any_of, fields_layout
 
 FIELDS = fields_layout(isa.LAYOUTS[isa.Opcode.CALC])
 _WIDTH = {field.name: field.bits for field in isa.LAYOUTS[isa.Opcode.CALC]}
+
+
+def _is_no_multiple(value, divisor: int):
+    """Whether ``divisor`` does not divide ``value``, of 12 bits at most besides powers of two.
+
+    What remains of the value's lower six bits and is missing to the upper ones is told by tables
+    of six inputs each; a multiple is where both are the same.
+    """
+    even = (divisor & -divisor).bit_length() - 1
+    odd = divisor >> even
+    low, high = value[even:][:6], value[even:][6:]
+    bits = (odd - 1).bit_length()
+    remains = [number % odd for number in range(1 << len(low))]
+    missing = [-(number << len(low)) % odd for number in range(1 << len(high))]
+    pairs = [(_bit(remains, b, low), _bit(missing, b, high)) for b in range(bits)]
+    return value[:even].any() | any_of([x ^ y for x, y in pairs] or [Const(0, 1)])
+
+
+def _bit(entries: list[int], bit: int, index):
+    """That bit of the entry at ``index``."""
+    table = sum((entry >> bit & 1) << number for number, entry in enumerate(entries))
+    return Const(table, len(entries)).bit_select(index, 1)
 
 
 class Checker(Component):
@@ -49,7 +71,7 @@ class Checker(Component):
         arch, f = self.arch, self.fields
         dense = f.mode == Mode.DENSE
         banks = [f.src_bank, f.dst_bank, f.dst_pitch_bank]
-        split = (f.dst_split | (f.residual & f.res_split)) if arch.drain > 1 else 0
+        split = f.dst_split | (f.residual & f.res_split)
         return [
             f.groups == 0,
             f.taps == 0,
@@ -65,7 +87,7 @@ class Checker(Component):
             f.residual & (f.res_region >= arch.regions),
             f.residual & (f.res_region == f.src_region),
             f.residual & ((f.add_shift == 0) | (f.add_shift > 47)),
-            split,
+            split & _is_no_multiple(f.grid_width, arch.drain),
         ]
 
     def _spans(self):

@@ -193,26 +193,30 @@ class MapWalker(Component):
         bank = Signal(bank_bits(self.arch), name=f"column_bank{d}", reset_less=True)
         flags = Signal(2, name=f"column_flags{d}", reset_less=True)
         step = Signal(range(D + 1), name=f"column_step{d}")
-        extra = self.odd_x[d] if D % 2 else 0
-        m.d.comb += step.eq(Mux(split, D // 2 + extra, D))
+        m.d.comb += step.eq(Mux(split, self._split_step(d), D))
         starts = self.loaded | (self.moved & self.wrapped[d])
-        if self.arch.pixels == D:
-            after, carry = self._whole_step(m, bank, step, d)
+        if self.arch.pixels == D and D % 2:  # a step keeps the bank: it goes on by a row, or stays
+            after, carry = bank, step[0]
         else:
             after, carry = add_banks(m, bank, step, self.arch.pixels, f"column{d}")
         m.d.sync += flags.eq(Cat(carry & self.moved & ~starts, starts))
         with m.If(starts):
             x = Mux(self.loaded, d, self.x[d])
-            m.d.sync += bank.eq(Mux(split, x >> 1, x))
+            first = (d >> 1) + (d & 1) * self.arch.phase_skew  # split lines end with a step
+            m.d.sync += bank.eq(Mux(split, first, x))
         with m.Elif(self.moved):
             m.d.sync += bank.eq(after)
         return bank, flags
 
-    def _whole_step(self, m, bank, step, d):
-        """With D = P a step keeps the bank and goes on by a row (D = 1: or stays, split)."""
-        if self.arch.drain > 1:
-            return bank, 1
-        return bank, step[0]
+    def _split_step(self, d):
+        """Pixels from x to x + D in a split line, at (x >> 1) + (x & 1) * phase_skew each.
+
+        An odd D changes the parity: all of the way is gone from even to odd, for D > 1.
+        """
+        D, odd = self.arch.drain, self.odd_x[d]
+        if D % 2 == 0:
+            return D // 2
+        return odd if D == 1 else Mux(odd, 0, D)
 
     def _rows(self, m, d, line, column):
         """Rows of line and column, one cycle behind their banks."""
@@ -227,8 +231,6 @@ class MapWalker(Component):
 
     def _phase(self, m, d):
         """Parities of x and y of a split map, in the cycle in which their rows are added."""
-        if self.arch.drain > 1:
-            return 0, 0
         parities = Signal(2, name=f"parities{d}", reset_less=True)
         later = Signal.like(parities, name=f"parities_later{d}", reset_less=True)
         both = Cat(self.x[d][0], self.y[d][0])

@@ -81,17 +81,15 @@ class Bench:
             return program, run, rtl.report()
 
 
-def graph_for(arch, seed):
-    """A layer or a network; strided networks only where the drain allows them."""
-    if seed % 2:
-        return random_network(seed, strided=arch.drain == 1)
-    return random_layer(seed)
+def graph_for(seed):
+    """A layer or a network."""
+    return random_network(seed) if seed % 2 else random_layer(seed)
 
 
 @fixed(20)
 @given(seed=SEEDS)
 def test_rtl_and_references_agree_and_take_the_predicted_cycles(accelerator, seed):
-    graph = graph_for(accelerator.arch, seed)
+    graph = graph_for(seed)
     program, run, report = accelerator.run(graph, seed)
     assert program.predicted_cycles == run.cycles
     assert report.counters == dict(run.counters)
@@ -100,7 +98,7 @@ def test_rtl_and_references_agree_and_take_the_predicted_cycles(accelerator, see
 @fixed(10)
 @given(seed=SEEDS)
 def test_every_instruction_takes_exactly_the_predicted_cycles(accelerator, seed):
-    graph = graph_for(accelerator.arch, seed)
+    graph = graph_for(seed)
     _, run, report = accelerator.run(graph, seed, trace=True)
     predicted = [(r.index, r.unit.name, r.start, r.end) for r in run.trace]
     assert predicted == sorted((r.index, r.unit, r.start, r.end) for r in report.trace)
@@ -109,7 +107,7 @@ def test_every_instruction_takes_exactly_the_predicted_cycles(accelerator, seed)
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_stalls_and_latencies_change_cycles_but_no_result(accelerator, seed):
-    graph = random_network(seed, strided=accelerator.arch.drain == 1)
+    graph = random_network(seed)
     _, _, steady = accelerator.run(graph, seed)
     model = accelerator.device.model
     model.set_stalls(Stalls(seed=seed + 1))

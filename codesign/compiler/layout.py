@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from codesign.arch import Arch
 from codesign.compiler.lower import copy_layer
 from codesign.compiler.network import Layer, Network
-from codesign.errors import UnsupportedOpError
 
 PHASES = 4
 """Phase planes of a split map: pixel (y, x) lies in phase 2*(y&1) + (x&1)."""
@@ -29,6 +28,8 @@ class Storage:
     split: bool
     planes: int
     phase_rows: int
+    skew: int
+    """Pixels by which the phase planes of odd columns start later; 0 where the map is linear."""
 
     @property
     def lines(self) -> int:
@@ -47,6 +48,14 @@ class Storage:
     @property
     def rows(self) -> int:
         return self.planes * self.plane_rows
+
+    def phase_rows_of(self, lines: int, lanes: int) -> int:
+        """Rows of P = ``lanes`` pixels that so many lines of a plane, or a phase plane, take."""
+        return -(-(lines * self.pitch + self.skew) // lanes)
+
+    def phase_pixel(self, phase: int, lanes: int) -> int:
+        """First pixel of a phase plane, counted from that of its plane."""
+        return phase * self.phase_rows * lanes + (phase & 1) * self.skew
 
     def phase_extent(self, phase: int) -> tuple[int, int]:
         """Lines and columns of a phase plane."""
@@ -80,46 +89,39 @@ def plan(
     network: Network, arch: Arch, least: Mapping[str, int] | None = None
 ) -> dict[str, Storage]:
     """The storage of every map: split where it is read at stride 2, its lines as short as all its
-    readers' grids allow.
-
-    Raises
-    ------
-    UnsupportedOpError
-        CALC would have to write or add a split map, which it can at a drain of one pixel only.
+    readers' grids allow, but no shorter than ``least``.
     """
     split = {layer.source for layer in network.layers if layer.stride == 2}
-    _check_drain(network, arch, split)
     pitches = dict.fromkeys(network.shapes, 1) | dict(least or {})
     while True:
         storages = {
             name: _storage(network, arch, name, name in split, pitch)
             for name, pitch in pitches.items()
         }
-        wanted = {
-            name: max(
-                [at.pitch]
-                + [
-                    grid_columns(network, arch, storages, layer)
-                    for layer in network.layers
-                    if layer.source == name and at.lines > 1
-                ]
-            )
-            for name, at in storages.items()
-        }
+        wanted = {name: _wanted_pitch(network, arch, storages, name) for name in storages}
         if wanted == pitches:
             return storages
         pitches = wanted
 
 
-def _check_drain(network: Network, arch: Arch, split: set[str]) -> None:
-    for layer in network.layers:
-        touched = {layer.target, *layer.reads[1:]} & split
-        if touched and arch.drain > 1:
-            reader = next(at for at in network.layers if at.source in touched and at.stride == 2)
-            raise UnsupportedOpError(
-                f"{reader.where} has stride 2 on a map that {layer.where} writes or adds: that "
-                f"takes drain=1, the architecture has {arch.drain}; choose drain=1 or stride 1"
-            )
+def _wanted_pitch(network: Network, arch: Arch, storages: Mapping[str, Storage], name: str) -> int:
+    """Columns to a line of a map that the grids of all its readers can follow."""
+    at = storages[name]
+    readers = [layer for layer in network.layers if layer.source == name and at.lines > 1]
+    columns = [grid_columns(network, arch, storages, layer) for layer in readers]
+    step = max([1, *(_grid_step(arch, storages, layer) for layer in readers)])
+    return _multiple(max([at.pitch, *columns]), step)
+
+
+def _grid_step(arch: Arch, storages: Mapping[str, Storage], layer: Layer) -> int:
+    """What the columns of a layer's grid are a multiple of: D where it writes or adds a split map,
+    for the pixels that leave in a cycle must then lie in one line."""
+    touched = (storages[layer.target], *(storages[name] for name in layer.reads[1:]))
+    return arch.drain if any(at.split for at in touched) else 1
+
+
+def _multiple(count: int, step: int) -> int:
+    return -(-count // step) * step
 
 
 def _storage(network: Network, arch: Arch, name: str, split: bool, pitch: int) -> Storage:
@@ -127,11 +129,11 @@ def _storage(network: Network, arch: Arch, name: str, split: bool, pitch: int) -
     planes = -(-channels // arch.in_channels)
     if network.is_vector(name):
         rows = -(-network.batch // arch.pixels)
-        return Storage(channels, 1, network.batch, network.batch, False, planes, rows)
-    bare = Storage(channels, height, width, 0, split, planes, 0)
-    pitch = max(pitch, bare.columns)
-    rows = -(-bare.lines * pitch // arch.pixels)
-    return replace(bare, pitch=pitch, phase_rows=rows)
+        return Storage(channels, 1, network.batch, network.batch, False, planes, rows, 0)
+    skew = arch.phase_skew if split else 0
+    bare = Storage(channels, height, width, 0, split, planes, 0, skew)
+    placed = replace(bare, pitch=max(pitch, bare.columns))
+    return replace(placed, phase_rows=placed.phase_rows_of(placed.lines, arch.pixels))
 
 
 def grid_columns(
@@ -140,11 +142,14 @@ def grid_columns(
     """Columns that a layer's grid has at least.
 
     Those of its output and D. Where several pixels leave in a cycle they must lie in as many banks:
-    the lines of the maps written and added must be no longer than the grid's.
+    they lie in one line, or the lines of the maps written and added are no longer than the grid's.
     """
     target = storages[layer.target]
     columns = target.width if network.together(layer) else network.shapes[layer.target][2]
     least = max(columns, arch.drain)
+    step = _grid_step(arch, storages, layer)
+    if step > 1:
+        return _multiple(least, step)
     if arch.drain > 1 and target.height > 1:
         added = [storages[name].pitch for name in layer.reads[1:]]
         least = max([least, target.pitch, *added])

@@ -103,12 +103,14 @@ def tap_entry(
     tap: Tap,
     plane: int,
 ) -> int:
+    """A tap that reads ``plane`` planes from where its instruction's source begins."""
     source = storages[layer.source]
     y_phase, dy = tap.oy % layer.stride, tap.oy // layer.stride
     x_phase, dx = tap.ox % layer.stride, tap.ox // layer.stride
-    rows = plane * source.plane_rows + (2 * y_phase + x_phase) * source.phase_rows
+    first = plane * source.plane_rows * arch.pixels
+    first += source.phase_pixel(2 * y_phase + x_phase, arch.pixels)
     offset = dy * grid_width(network, arch, storages, layer) + dx
-    row, bank = divmod(offset + rows * arch.pixels, arch.pixels)
+    row, bank = divmod(first + offset, arch.pixels)
     values = {
         "bank": bank,
         "row": row,
@@ -141,6 +143,7 @@ def packed_pairs(weights: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
 
 
 def parameter_words(block: Block) -> bytes:
+    """A block's words of PARAM."""
     names = tuple(field.name for field in PARAM_RECORD)
     columns = (block.bias.tolist(), block.multiplier.tolist(), block.shift.tolist())
     records = (
@@ -151,4 +154,5 @@ def parameter_words(block: Block) -> bytes:
 
 
 def little_endian(words: Iterable[int], bits: int) -> bytes:
+    """Words of so many bits, one behind the other."""
     return b"".join(word.to_bytes(bits // 8, "little") for word in words)

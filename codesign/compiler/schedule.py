@@ -168,9 +168,9 @@ class _Schedule:
             self.loaded[name] = last
             number = self.plan.network.inputs.index(name[0])
             transfers = self._transfers(name, Base.INPUT, self.layouts.inputs[number])
-            rows = transfers.load(first, last)
-            values = {"target": int(Target.ACT), **rows.values(self.plan.arch)}
-            yield Step(Opcode.LOAD, f"input {name[0]!r}", values)
+            for rows in transfers.load(first, last):
+                values = {"target": int(Target.ACT), **rows.values(self.plan.arch)}
+                yield Step(Opcode.LOAD, f"input {name[0]!r}", values)
 
     def _transfers(self, name: Key, base: Base, layout: MapLayout) -> Transfers:
         plan = self.plan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from codesign import ir
 from codesign.arch import Arch
@@ -81,6 +81,18 @@ class Buffer:
         return layout
 
 
+def split_by_skew(storage: Storage, whole: Rows) -> Iterator[Rows]:
+    """A transfer of all phase planes, each a row ``phase_rows`` behind the one before: in two, of
+    even columns and of odd ones, where these start later."""
+    if not storage.skew:
+        yield whole
+        return
+    even = replace(whole, rows=whole.rows // 2, step=2 * whole.step, stride=2 * whole.stride)
+    yield even
+    first, offset = whole.first + whole.step + storage.skew, whole.offset + whole.stride
+    yield replace(even, first=first, offset=offset)
+
+
 def contiguous(storage: Storage) -> bool:
     """Every word of a plane's lines is a pixel of the map."""
     odd = storage.split and (storage.height % 2 or storage.width % 2)
@@ -106,16 +118,17 @@ class Transfers:
     def _first(self) -> int:
         return self.place.row * self.arch.pixels
 
-    def load(self, first: int, last: int) -> Rows:
+    def load(self, first: int, last: int) -> Iterator[Rows]:
         """Lines [first, last), of every phase plane where the map is split."""
         storage, layout = self.storage, self.layout
         rows = storage.planes * (PHASES if storage.split else 1)
         pixel = first * storage.pitch
-        return Rows(
+        whole = Rows(
             rows, (last - first) * storage.pitch, self.place.region, self._first + pixel,
             storage.phase_rows * self.arch.pixels, self.base,
             self._offset + pixel * layout.block, layout.phase_bytes,
         )  # fmt: skip
+        yield from split_by_skew(storage, whole)
 
     def save_lines(self, plane: int, planes: int, first: int, last: int) -> Rows:
         """Lines [first, last) of planes [plane, plane + planes) of a linear ``contiguous`` map."""
@@ -133,19 +146,22 @@ class Transfers:
         storage, layout, lanes = self.storage, self.layout, self.arch.pixels
         phases = PHASES if storage.split else 1
         if contiguous(storage):
-            yield Rows(
+            whole = Rows(
                 storage.planes * phases, storage.lines * storage.pitch, self.place.region,
                 self._first, storage.phase_rows * lanes, self.base, self._offset,
                 layout.phase_bytes,
             )  # fmt: skip
+            yield from split_by_skew(storage, whole)
             return
         for number in range(storage.planes * phases):
             lines, columns = storage.height, storage.width
+            plane, phase = divmod(number, phases)
             if storage.split:
-                lines, columns = storage.phase_extent(number % phases)
+                lines, columns = storage.phase_extent(phase)
+            first = self._first + plane * storage.plane_rows * lanes
             if lines and columns:
                 yield Rows(
                     lines, columns, self.place.region,
-                    self._first + number * storage.phase_rows * lanes, storage.pitch, self.base,
+                    first + storage.phase_pixel(phase, lanes), storage.pitch, self.base,
                     self._offset + number * layout.phase_bytes, layout.pitch * layout.block,
                 )  # fmt: skip

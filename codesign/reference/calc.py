@@ -80,7 +80,7 @@ def _map(arch: Arch, i: Instruction, prefix: str, y: IntArray, x: IntArray) -> I
     first = i[f"{prefix}_bank"] + i[f"{prefix}_row"] * lanes
     if i[f"{prefix}_split"]:
         phase = 2 * (y & 1) + (x & 1)
-        word = ((y >> 1) - (i["y_start"] >> 1)) * pitch + (x >> 1)
+        word = ((y >> 1) - (i["y_start"] >> 1)) * pitch + (x >> 1) + (x & 1) * arch.phase_skew
         word = word + phase * i[f"{prefix}_phase_rows"] * lanes
     else:
         word = (y - i["y_start"]) * pitch + x

@@ -109,5 +109,5 @@ def _map_contradictions(arch: Arch, i: Instruction) -> Iterator[str]:
         for name in (f"{prefix}_bank",) if prefix == "src" else _BANKS[prefix]:
             if i[name] >= arch.pixels:
                 yield f"{name}={i[name]} of {arch.pixels}"
-        if prefix != "src" and i[f"{prefix}_split"] and arch.drain > 1:
-            yield f"{prefix}_split=1 with drain={arch.drain}"
+        if prefix != "src" and i[f"{prefix}_split"] and i["grid_width"] % arch.drain:
+            yield f"{prefix}_split=1, but grid_width={i['grid_width']} of drain={arch.drain}"

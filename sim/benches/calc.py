@@ -148,7 +148,7 @@ def _instruction(arch: Arch, rng: np.random.Generator) -> Instruction:
         "add_shift": int(rng.integers(SHIFT_MIN, SHIFT_MAX + 1)),
     }  # fmt: skip
     for prefix, region in (("dst", target), ("res", residual)):
-        split = int(rng.integers(0, 2)) if arch.drain == 1 else 0  # else MALFORMED
+        split = int(rng.integers(0, 2)) if WIDTH % arch.drain == 0 else 0  # else MALFORMED
         values |= {
             f"{prefix}_region": region, f"{prefix}_bank": int(rng.integers(0, arch.pixels)),
             f"{prefix}_row": TARGET_ROW, f"{prefix}_pitch_bank": pitch_bank,

@@ -78,11 +78,8 @@ def random_layer(seed):
     return b.graph(y)
 
 
-def random_network(seed, strided=True):
-    """A few operations in a chain with branches, ending in a vector or a map.
-
-    ``strided``: with strides of 2, which take a drain of one pixel.
-    """
+def random_network(seed):
+    """A few operations in a chain with branches, ending in a vector or a map."""
     rng = np.random.default_rng(seed)
     b = Builder(rng, batch=int(rng.choice([1, 1, 3, 5])))
     x = b.input((int(rng.integers(1, 10)), *(int(v) for v in rng.integers(4, 13, 2))))
@@ -92,7 +89,7 @@ def random_network(seed, strided=True):
         same = (1, 1, 1, 1)
         if kind == "conv":
             x = b.conv(x, int(rng.integers(3, 14)))
-        elif kind == "down" and strided and min(height, width) > 2:
+        elif kind == "down" and min(height, width) > 2:
             x = b.conv(x, int(rng.integers(3, 14)), stride=(2, 2))
         elif kind == "residual":
             y = b.conv(x, channels, clamp=(-128, 127))
@@ -100,7 +97,7 @@ def random_network(seed, strided=True):
         elif kind == "depthwise":
             x = b.conv(x, channels, padding=same, groups=channels)
         elif kind == "max" and min(height, width) > 2:
-            x = b.max_pool(x, (2, 2), (2, 2) if strided else (1, 1))
+            x = b.max_pool(x, (2, 2), (2, 2))
         elif kind == "table":
             x = b.table(x)
         elif kind == "branch":

@@ -12,7 +12,7 @@ from codesign.compiler import compile
 from codesign.errors import CapacityError, UnsupportedOpError
 from tests.compiler.builder import Builder
 from tests.compiler.execution import check
-from tests.compiler.networks import ARCHS, TINY, random_layer, random_network, resnet8
+from tests.compiler.networks import ARCHS, ROOMY, TINY, random_layer, random_network, resnet8
 
 SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 
@@ -32,8 +32,7 @@ def test_random_layers(number, arch, keep):
 @settings(max_examples=15, **SETTINGS)
 @given(number=st.integers(0, 1 << 30), arch=st.sampled_from(ARCHS), keep=st.booleans())
 def test_random_networks(number, arch, keep):
-    graph = random_network(number, strided=arch.drain == 1)
-    compile_and_check(graph, arch, number, keep_tensors=keep)
+    compile_and_check(random_network(number), arch, number, keep_tensors=keep)
 
 
 @pytest.mark.slow
@@ -49,8 +48,7 @@ def test_many_random_layers(number, arch, keep):
 @settings(max_examples=500, **SETTINGS)
 @given(number=st.integers(0, 1 << 30), arch=st.sampled_from(ARCHS), keep=st.booleans())
 def test_many_random_networks(number, arch, keep):
-    graph = random_network(number, strided=arch.drain == 1)
-    compile_and_check(graph, arch, number, keep_tensors=keep)
+    compile_and_check(random_network(number), arch, number, keep_tensors=keep)
 
 
 def test_resnet8_takes_less_than_37000_cycles():
@@ -192,13 +190,17 @@ def test_unsupported_operations_are_refused(build, message):
         compile(b.graph(build(b, x)), TINY)
 
 
-def test_split_maps_are_written_at_a_drain_of_one_only():
+@pytest.mark.parametrize(("pixels", "drain"), [(3, 3), (4, 2), (4, 4), (5, 5), (6, 3)])
+@pytest.mark.parametrize("keep", [False, True])
+def test_split_maps_are_written_added_and_saved_at_any_drain(pixels, drain, keep):
+    """Maps of stride 2 that are loaded, written, the sum of an add and its residual."""
     b = Builder(np.random.default_rng(0))
-    x = b.conv(b.input((2, 8, 8)), 4, stride=(2, 2))
-    compile_and_check(b.graph(x), TINY.replace(drain=3), 0)
-    y = b.conv(x, 4, stride=(2, 2))
-    with pytest.raises(UnsupportedOpError, match=r"'conv_t2' has stride 2 .* choose drain=1"):
-        compile(b.graph(y), TINY.replace(drain=3))
+    x = b.conv(b.input((5, 19, 21)), 6, stride=(2, 2))
+    y = b.conv(b.conv(x, 6), 6, clamp=(-128, 127))
+    z = b.conv(b.add(y, b.conv(x, 6)), 9, stride=(2, 2))
+    w = b.conv(z, 5, (1, 1), (2, 2), (0,) * 4)
+    graph = b.graph(b.conv(z, 4), w)
+    compile_and_check(graph, ROOMY.replace(pixels=pixels, drain=drain), 0, keep_tensors=keep)
 
 
 def test_message_tells_where_the_operation_stands():

@@ -28,6 +28,8 @@ ARCHS = (
     SMALL.replace(pixels=5, act_depth=90),
     SMALL.replace(act_depth=512),
     SMALL.replace(out_channels=8, pixels=4, wgt_depth=400, tap_depth=400),
+    SMALL.replace(out_channels=8, pixels=4, drain=2, wgt_depth=400, tap_depth=400),
+    SMALL.replace(drain=3),
     preset("pynq_z2").replace(act_depth=32, wgt_depth=128, tap_depth=512, param_depth=8),
 )
 SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from amaranth.sim import Simulator
 
 from codesign import isa, latency
 from codesign.arch import preset
 from codesign.isa import ErrorCode, Mode, Opcode
+from hw.sequencer import FIELDS, Checker
 from tests.hw.calc_bench import (
     Bench,
     Layer,
@@ -124,14 +126,26 @@ def test_residual(arch):
     check(arch, memories, [plain, table])
 
 
-@pytest.mark.parametrize("name", ["tiny", "five pixels", "two planes, one drain"])
+@pytest.mark.parametrize(
+    "arch",
+    [
+        *(ARCHS[name] for name in ("tiny", "five pixels", "two planes, one drain")),
+        ARCHS["two planes"],
+        ARCHS["whole drain"],
+        SMALL.replace(pixels=4, drain=4),
+        SMALL.replace(pixels=6, out_channels=8, drain=3),
+        SMALL.replace(pixels=5, drain=5),
+    ],
+    ids=lambda arch: f"P{arch.pixels}, D{arch.drain}, N{arch.out_channels}",
+)
 @pytest.mark.parametrize("y_start", [0, 3])
-def test_phase_split_destination_and_residual(name, y_start):
+def test_phase_split_destination_and_residual(arch, y_start):
     """Odd extents; grid lines from an odd line on write the lower half of each phase plane."""
-    arch = ARCHS[name].replace(act_depth=256)
-    layer = Layer(Mode.DENSE, (7, 5), 5, (1, 1), (0, 0))
+    arch = arch.replace(act_depth=256)
+    width = -(-5 // arch.drain) * arch.drain  # the grid's; the map has five columns
+    layer = Layer(Mode.DENSE, (7, 5), width, (1, 1), (0, 0))
     memories, _ = prepared(arch, [layer])
-    lines = {"y_start": y_start, "groups": -(-(7 - y_start) * 5 // arch.pixels)}
+    lines = {"y_start": y_start, "groups": -(-(7 - y_start) * width // arch.pixels)}
     pitch = {"pitch_bank": 3 % arch.pixels, "pitch_row": 3 // arch.pixels}
     phases = {"split": 1, "phase_rows": 9, "plane_rows": 40} | pitch
     fields = {f"dst_{k}": v for k, v in phases.items()}
@@ -312,20 +326,6 @@ def test_reset_forgets_what_is_under_way(cycle):
     assert (outcome.act == expected_act(memories, instructions)).all()
 
 
-@pytest.mark.parametrize("field", ["tap_depth", "wgt_depth", "param_depth"])
-def test_depths_that_are_no_power_of_two(field):
-    """Words on both sides of 1024, where a memory of 1536 may consist of two."""
-    arch = SMALL.replace(**{field: 1536})
-    memories, _ = prepared(arch, [DENSE])
-    bases = {"tap_depth": (0, 1020), "wgt_depth": (0, 1020), "param_depth": (0, 1535)}[field]
-    for base in bases if field == "tap_depth" else ():
-        write_taps(memories, base, DENSE.taps(arch))
-    name = field.replace("depth", "base")
-    check(arch, memories, [
-        DENSE.instruction(arch, **{name: base}, dst_row=30 * n) for n, base in enumerate(bases)
-    ])  # fmt: skip
-
-
 def test_limits_that_are_no_faults():
     """The last tap, weight and parameter words; depthwise slices that end with the memory."""
     memories, _ = prepared(SMALL, [DENSE])
@@ -338,7 +338,32 @@ def test_limits_that_are_no_faults():
     check(SMALL, memories, [DENSE.instruction(SMALL, **case) for case in cases])
 
 
-def test_phase_split_maps_need_a_drain_of_one():
+@pytest.mark.parametrize(
+    ("pixels", "drain"), [(3, 3), (4, 2), (10, 5), (6, 6), (12, 12), (11, 11), (13, 13)]
+)
+@pytest.mark.parametrize("fields", [{"dst_split": 1}, RESIDUAL | {"res_split": 1}])
+def test_lines_of_phase_split_maps_end_with_a_drain_step(pixels, drain, fields):
+    arch = SMALL.replace(pixels=pixels, drain=drain)
+    checker = Checker(arch)
+    widths = [*range(drain, 4 * drain), *range(4000, 4096), 64 * drain, 65 * drain]
+    found = []
+
+    async def testbench(ctx):
+        for width in widths:
+            instruction = DENSE.instruction(arch, grid_width=width, **fields)
+            word = int.from_bytes(isa.encode(instruction), "little")
+            ctx.set(checker.fields.as_value(), word & ((1 << FIELDS.size) - 1))
+            await ctx.tick().repeat(2)
+            found.append(ctx.get(checker.malformed))
+
+    simulator = Simulator(checker)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    assert found == [int(width % drain > 0) for width in widths]
+
+
+def test_fault_of_a_line_that_ends_within_a_drain_step():
     arch = ARCHS["whole drain"]
     memories, _ = prepared(arch, [DENSE])
     outcome = Bench(arch, memories, [DENSE.instruction(arch, dst_split=1)]).run()
@@ -349,7 +374,9 @@ def random_instruction(arch, rng, n):
     """Any legal fields whose accesses meet no hazard: regions 0 source, 1 residual, 2 result."""
     P, width = arch.pixels, int(rng.integers(max(arch.drain, 2), 9))
     mode = Mode(int(rng.integers(3)))
-    split = int(arch.drain == 1 and rng.integers(2))
+    split = int(rng.integers(2))
+    if split:  # a drain step lies in one line
+        width = -(-width // arch.drain) * arch.drain
     pitch = int(rng.integers(max(width // 2, 1), width + 1)) if not split else width // 2 + 1
     height = int(rng.integers(1, 7))
 
@@ -378,7 +405,7 @@ def random_instruction(arch, rng, n):
     return isa.make(Opcode.CALC, **values)
 
 
-@every_arch("two planes, one drain", "five pixels")
+@every_arch("two planes, one drain", "two planes")
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_random_instructions(arch, seed):
     rng = np.random.default_rng(seed)

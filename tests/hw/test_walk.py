@@ -17,6 +17,7 @@ ARCHS = {
     "pynq_z2": preset("pynq_z2"),
     "five pixels, whole drain": TINY.replace(pixels=5, drain=5),
     "two planes": TINY.replace(pixels=4, drain=2, out_channels=8),
+    "four pixels, whole drain": TINY.replace(pixels=4, drain=4),
     "one lane": TINY.replace(pixels=1),
     "nine by three, four planes": TINY.replace(pixels=9, drain=3, out_channels=16),
 }
@@ -91,6 +92,7 @@ def expected(arch, values):
             for y, x in pixels:
                 if values["split"]:
                     word = ((y >> 1) - (values["y_start"] >> 1)) * pitch + (x >> 1)
+                    word += (x & 1) * arch.phase_skew
                     word += (2 * (y & 1) + (x & 1)) * values["phase_rows"] * P
                 else:
                     word = (y - values["y_start"]) * pitch + x
@@ -106,7 +108,7 @@ def expected(arch, values):
 def test_walkers_follow_any_map(arch, idle):
     rng = np.random.default_rng(3)
     P, D = arch.pixels, arch.drain
-    for width in (D, D + 1, 2 * D + 3, 40):
+    for width in (D, D + 1, 2 * D + 3, 5 * D, 40):
         values = {
             "y_start": int(rng.integers(50)),
             "width": width,
@@ -117,7 +119,7 @@ def test_walkers_follow_any_map(arch, idle):
             "phase_rows": int(rng.integers(1, 50)),
             "plane_rows": int(rng.integers(1, 90)),
         }
-        for split in (0, 1) if D == 1 else (0,):
+        for split in (0, 1) if width % D == 0 else (0,):
             case = values | {"split": split}
             assert walk(arch, case, idle) == expected(arch, case)
 

@@ -70,7 +70,7 @@ def address(arch, i, prefix, y, x, c):
     pitch = i[f"{prefix}_pitch_bank"] + i[f"{prefix}_pitch_row"] * arch.pixels
     rows = c * i[f"{prefix}_plane_rows"]
     if i[f"{prefix}_split"]:
-        line, column = y // 2 - i["y_start"] // 2, x // 2
+        line, column = y // 2 - i["y_start"] // 2, x // 2 + x % 2 * arch.phase_skew
         rows += (2 * (y % 2) + x % 2) * i[f"{prefix}_phase_rows"]
     else:
         line, column = y - i["y_start"], x

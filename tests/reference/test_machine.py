@@ -97,7 +97,9 @@ def calc_fields(draw, arch):
         for prefix in ("dst", "res"):
             pitch = divmod(fields["grid_width"], lanes)
             names = (f"{prefix}_pitch_row", f"{prefix}_pitch_bank")
-            fields |= dict(zip(names, pitch, strict=True)) | {f"{prefix}_split": 0}
+            fields |= dict(zip(names, pitch, strict=True))
+            if fields["grid_width"] % arch.drain:  # a drain step of a split map lies in one line
+                fields[f"{prefix}_split"] = 0
     others = [r for r in range(arch.regions) if r not in (src, dst)]
     fields["res_region"] = others[0] if others else dst
     if not others:  # in place

@@ -60,7 +60,7 @@ def buffers(work: Work, strips: Sequence[Strip], copies: int, by_block: bool) ->
         if not lines:
             continue
         storage, lanes = work.storages[name], work.arch.pixels
-        storage = replace(storage, phase_rows=-(-lines * storage.pitch // lanes))
+        storage = replace(storage, phase_rows=storage.phase_rows_of(lines, lanes))
         kept = _kept(work, name)
         number = copies if name in work.external and kept == storage.planes else 1
         found.append(Buffer(name, storage, kept, len(strips) if by_block else number))

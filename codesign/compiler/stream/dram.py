@@ -15,7 +15,7 @@ from codesign.compiler.schedule import Buffers
 from codesign.compiler.stream.buffers import Buffer
 from codesign.compiler.stream.work import Lines
 from codesign.compiler.tile import DRAM_ALIGNMENT
-from codesign.compiler.transfers import Rows, aligned, contiguous
+from codesign.compiler.transfers import Rows, aligned, contiguous, split_by_skew
 from codesign.isa import Base
 
 
@@ -142,7 +142,8 @@ class StripTransfers:
     def load(self, home: Home, sample: int, pixel: int, planes: tuple[int, int]) -> Iterator[Rows]:
         """All lines of planes [first, last); ``pixel``: where a sample of a 1 by 1 map goes."""
         for first, last in self._unwrapped(planes):
-            yield self._whole(home, sample, pixel, (first, last), self.lines)
+            whole = self._whole(home, sample, pixel, (first, last), self.lines)
+            yield from split_by_skew(self.storage, whole)
 
     def save(
         self, home: Home, sample: int, pixel: int, planes: tuple[int, int], lines: Lines
@@ -151,7 +152,8 @@ class StripTransfers:
         storage = self.storage
         for first, last in self._unwrapped(planes):
             if self.vector or contiguous(storage):
-                yield self._whole(home, sample, pixel, (first, last), lines)
+                whole = self._whole(home, sample, pixel, (first, last), lines)
+                yield from split_by_skew(storage, whole)
                 continue
             for plane in range(first, last):
                 for phase in range(PHASES if storage.split else 1):
@@ -202,7 +204,7 @@ class StripTransfers:
         if end <= begin or not columns:
             return
         line_bytes = storage.pitch * layout.block
-        chip = self._pixel(plane) + phase * storage.phase_rows * lanes
+        chip = self._pixel(plane) + storage.phase_pixel(phase, lanes)
         yield Rows(
             end - begin, columns, self.place.region, chip + (begin - top) * storage.pitch,
             storage.pitch, home.base,
