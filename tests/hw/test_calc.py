@@ -326,6 +326,20 @@ def test_reset_forgets_what_is_under_way(cycle):
     assert (outcome.act == expected_act(memories, instructions)).all()
 
 
+@pytest.mark.parametrize("field", ["tap_depth", "wgt_depth", "param_depth"])
+def test_depths_that_are_no_power_of_two(field):
+    """Words on both sides of 1024, where a memory of 1536 may consist of two."""
+    arch = SMALL.replace(**{field: 1536})
+    memories, _ = prepared(arch, [DENSE])
+    bases = {"tap_depth": (0, 1020), "wgt_depth": (0, 1020), "param_depth": (0, 1535)}[field]
+    for base in bases if field == "tap_depth" else ():
+        write_taps(memories, base, DENSE.taps(arch))
+    name = field.replace("depth", "base")
+    check(arch, memories, [
+        DENSE.instruction(arch, **{name: base}, dst_row=30 * n) for n, base in enumerate(bases)
+    ])  # fmt: skip
+
+
 def test_limits_that_are_no_faults():
     """The last tap, weight and parameter words; depthwise slices that end with the memory."""
     memories, _ = prepared(SMALL, [DENSE])
