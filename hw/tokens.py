@@ -10,12 +10,14 @@ class Tokens(Component):
     """``give``, ``take`` and ``available`` are indexed by unit; a token given can be taken in the
     next cycle.
 
-    A program never overflows a counter (its verifier sees to that): here one would wrap.
+    ``clear`` empties all counters, whatever the run before left in them. A program never overflows
+    one (its verifier sees to that): here it would wrap.
     """
 
     def __init__(self) -> None:
         units = len(TOKEN_PEERS)
         super().__init__({
+            "clear": In(1),
             "give": In(2).array(units),
             "take": In(2).array(units),
             "available": Out(2).array(units),
@@ -29,7 +31,9 @@ class Tokens(Component):
                 given = self.give[giver][TOKEN_PEERS[giver].index(taker)]
                 taken = self.take[taker][i]
                 m.d.comb += self.available[taker][i].eq(count.any())
-                with m.If(given & ~taken):
+                with m.If(self.clear):
+                    m.d.sync += count.eq(0)
+                with m.Elif(given & ~taken):
                     m.d.sync += count.eq(count + 1)
                 with m.Elif(~given & taken):
                     m.d.sync += count.eq(count - 1)

@@ -61,7 +61,7 @@ class Top(Component):
         self._ports(m, write, MASTER, write_ports(arch))
         self._data(core, read, write, fetch, load, calc, save, trace)
         self._control(core, run, tokens, trace, units)
-        self._settings(core, registers, run, fetch, load, save, trace)
+        self._settings(core, registers, run, tokens, fetch, load, save, trace)
         self._run(m, registers, run, read, write, fetch, calc, units)
         self._count(core, run, registers, counters, read, write, trace, load, calc, save)
         m.d.comb += self.interrupt.eq(run.interrupt)
@@ -127,7 +127,7 @@ class Top(Component):
             run.faults[len(Unit)].index.eq(trace.fault_index),
         ]
 
-    def _settings(self, core: Module, registers, run, fetch, load, save, trace) -> None:
+    def _settings(self, core: Module, registers, run, tokens, fetch, load, save, trace) -> None:
         for unit in (load, save):
             for base in Base:
                 name = base.name.lower()
@@ -136,6 +136,7 @@ class Top(Component):
                     unit.buffers[base].size.eq(getattr(registers, f"{name}_size")),
                 ]
         core.d.comb += [
+            tokens.clear.eq(run.begin),
             fetch.start.eq(run.begin),
             fetch.base.eq(registers.program_base),
             fetch.size.eq(registers.program_size),

@@ -13,7 +13,7 @@ from hw.tokens import Tokens
 from sim import agents
 
 MOST = 200
-INPUTS = tuple(f"{port}__{unit:d}" for port in ("give", "take") for unit in TOKEN_PEERS)
+INPUTS = ("clear", *(f"{port}__{unit:d}" for port in ("give", "take") for unit in TOKEN_PEERS))
 
 
 def component(arch: Arch) -> Tokens:

@@ -99,6 +99,21 @@ def test_second_part_and_counters_cleared() -> None:
     assert output(machine) == image
 
 
+def test_tokens_that_a_run_leaves_do_not_reach_the_next() -> None:
+    machine = Machine(ARCH, seed=1)
+
+    async def host(ctx):
+        await machine.set_up(ctx)
+        await machine.write(ctx, "WATCHDOG", 200)
+        count = machine.program([LOAD, END])
+        assert await machine.start(ctx, count) == STATUS_DONE
+        count = machine.program([isa.make(Opcode.CALC, groups=1, wait=FROM_LOAD), END])
+        assert await machine.start(ctx, count) == STATUS_ERROR
+        assert await machine.read(ctx, "ERROR_CODE") == ErrorCode.WATCHDOG
+
+    machine.run(host)
+
+
 def test_interrupt_follows_done_and_acknowledge() -> None:
     machine = Machine(ARCH)
 
