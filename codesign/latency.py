@@ -146,6 +146,13 @@ def calc_finish(arch: Arch, groups: int, taps: int) -> int:
     return slots - 1 + arch.drain_steps - 1 + calc_write(arch)
 
 
+def core_reset(arch: Arch) -> int:
+    """Cycles for which a reset must hold the core: control on its way through the array is not
+    cleared, but has left it by then.
+    """
+    return ACT_READ + array(arch) + arch.drain_steps
+
+
 BURST_BEATS = 64
 """LOAD, SAVE: longest burst. Bursts end at multiples of it, hence never cross 4 KiB."""
 LOAD_FIFO_BEATS = 512

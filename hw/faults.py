@@ -14,7 +14,6 @@ _QUIET_CYCLES = 16
 """Cycles without anything outstanding after which a stopped machine has nothing left on its way to
 the bus.
 """
-_RESET_CYCLES = 4
 
 
 class Fault(data.StructLayout):
@@ -36,11 +35,11 @@ class RunControl(Component):
 
     A start is taken only when nothing runs and no error is pending. ``now`` counts the cycles of a
     run. The first fault ends the run and raises ``stop``, which a soft reset lifts: it waits until
-    ``outstanding`` has been low for a while, then holds ``core_reset`` and clears done and error.
-    ``acknowledge`` clears done and the interrupt.
+    ``outstanding`` has been low for a while, then holds ``core_reset`` for ``reset_cycles`` and
+    clears done and error. ``acknowledge`` clears done and the interrupt.
     """
 
-    def __init__(self, sources: int) -> None:
+    def __init__(self, sources: int, reset_cycles: int) -> None:
         super().__init__({
             "start": In(1),
             "reset": In(1),
@@ -63,7 +62,7 @@ class RunControl(Component):
             "error_index": Out(INDEX_BITS),
             "interrupt": Out(1),
         })  # fmt: skip
-        self._sources = sources
+        self._sources, self._reset_cycles = sources, reset_cycles
 
     def elaborate(self, platform):
         m = Module()
@@ -125,9 +124,10 @@ class RunControl(Component):
 
     def _soft_reset(self, m: Module):
         """Returns the last cycle of a soft reset."""
-        quiet = Signal(range(_QUIET_CYCLES + _RESET_CYCLES))
+        last = _QUIET_CYCLES + self._reset_cycles - 1
+        quiet = Signal(range(last + 1))
         ends = Signal()
-        m.d.comb += ends.eq(quiet == _QUIET_CYCLES + _RESET_CYCLES - 1)
+        m.d.comb += ends.eq(quiet == last)
         m.d.sync += self.core_reset.eq((quiet >= _QUIET_CYCLES - 1) & ~ends)
         with m.If(self.reset):
             m.d.sync += self.resetting.eq(1)

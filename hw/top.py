@@ -3,6 +3,7 @@
 from amaranth.hdl import Cat, Module, ResetInserter
 from amaranth.lib.wiring import Component, Out, connect
 
+from codesign import latency
 from codesign.arch import Arch
 from codesign.isa import Base, ErrorCode, Unit
 from codesign.registers import COUNTERS
@@ -43,7 +44,7 @@ class Top(Component):
         m = Module()
         arch = self._arch
         m.submodules.registers = registers = Registers(arch)
-        m.submodules.run = run = RunControl(sources=len(Unit) + 1)
+        m.submodules.run = run = RunControl(len(Unit) + 1, latency.core_reset(arch))
         core = Module()
         core.submodules.read = read = ReadArbiter(arch)
         core.submodules.write = write = WriteArbiter(arch)
