@@ -18,6 +18,8 @@ changes."""
 TABLE_ENTRIES = 256
 PARAM_RECORD_BITS = 64
 TAP_ENTRY_BITS = 64
+MAX_PLANES = 8
+"""Largest N/M: the field ``planes`` of a CALC counts them."""
 CHAIN_LENGTH = 4
 """DSPs in one cascade: the low field of a packed pair holds the sum of four products as a signed
 number of 17 bits (``hw/pe.py``)."""
@@ -105,6 +107,11 @@ class Arch:
         if n % m:
             raise ValueError(
                 f"out_channels={n} is not a multiple of in_channels={m}; choose {m} or {2 * m}"
+            )
+        if n // m > MAX_PLANES:
+            raise ValueError(
+                f"out_channels={n} is {n // m} times in_channels={m}, above {MAX_PLANES}; "
+                f"choose at most {MAX_PLANES * m}, or in_channels={n // MAX_PLANES}"
             )
         if self.pixels % self.drain:
             raise ValueError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
 
-from codesign.arch import PARAM_RECORD_BITS, TAP_ENTRY_BITS
+from codesign.arch import MAX_PLANES, PARAM_RECORD_BITS, TAP_ENTRY_BITS
 from codesign.arith import MULTIPLIER_BITS, SHIFT_BITS
 from codesign.errors import EncodingError
 
@@ -205,7 +205,11 @@ LAYOUTS: Mapping[Opcode, tuple[Field, ...]] = MappingProxyType({
         Field("pad", 8, "value that a tap outside the source map reads", signed=True),
         Field("out_height", EXTENT, "grid lines from here on are not written"),
         Field("out_width", EXTENT, "grid columns from here on are not written"),
-        Field("planes", 4, "blocks of M output channels to write, 1..N/M; 1 unless dense"),
+        Field(
+            "planes",
+            MAX_PLANES.bit_length(),
+            "blocks of M output channels to write, 1..N/M; 1 unless dense",
+        ),
         Field("param_base", ROW, "address of the first parameter word; a word for each block"),
         *_map("dst", "destination"),
         *_map("res", "residual"),

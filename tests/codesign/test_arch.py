@@ -21,6 +21,8 @@ REFUSALS = [
     ({"in_channels": 12, "out_channels": 12}, ValueError,
      "in_channels=12 is not a power of two; the nearest are 8 and 16"),
     ({"in_channels": 8}, ValueError, "out_channels=4 is not a multiple of in_channels=8; choose 8"),
+    ({"out_channels": 64}, ValueError,
+     "out_channels=64 is 16 times in_channels=4, above 8; choose at most 32, or in_channels=8"),
     ({"drain": 2}, ValueError, "drain=2 does not divide pixels=3; choose a divisor of 3"),
     ({"dma_bits": 32}, ValueError, "dma_bits=32: the AXI4 data bus is 64 or 128 bits wide"),
     ({"acc_bits": 33}, ValueError, "acc_bits=33 is outside 24..32"),
