@@ -159,7 +159,7 @@ class ReadArbiter(Component):
     bus.
 
     A requester has room for all it asks for: read data is always accepted. ``busy`` while a burst
-    is outstanding.
+    is outstanding; the end of a burst that none asked for since the last reset is not counted.
     """
 
     _OUTSTANDING_BITS = 11
@@ -195,7 +195,7 @@ class ReadArbiter(Component):
         ]
         with m.If(accepted & ~ended):
             m.d.sync += outstanding.eq(outstanding + 1)
-        with m.Elif(~accepted & ended):
+        with m.Elif(~accepted & ended & outstanding.any()):
             m.d.sync += outstanding.eq(outstanding - 1)
         return m
 
@@ -248,7 +248,7 @@ class WriteArbiter(Component):
         ]
         with m.If(accepted & ~ended):
             m.d.sync += outstanding.eq(outstanding + 1)
-        with m.Elif(~accepted & ended):
+        with m.Elif(~accepted & ended & outstanding.any()):
             m.d.sync += outstanding.eq(outstanding - 1)
         return m
 
