@@ -18,7 +18,9 @@ _TAP, _ROWS, _WORDS = latency.TAP_READ, latency.ACT_ADDRESS - 1, latency.ACT_REA
 _COORDINATES = latency.ACT_READ - 3
 """Cycles after a tap's issue: lane 0's coordinates meet the tap's offsets."""
 _PIXEL = EXTENT + 1
-"""Bits of a coordinate with an offset of a tap; one below 0 looks like one beyond every map."""
+"""Bits of a coordinate with an offset of a tap; one below 0 looks like one beyond every map. Lines
+beyond 2**EXTENT wrap here: they are never written.
+"""
 
 
 class Limits(data.StructLayout):

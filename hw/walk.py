@@ -20,6 +20,10 @@ def add_banks(m: Module, a, b, pixels: int, name: str):
     return Mux(carry, reduced, total)[: len(a)], carry
 
 
+LINE = EXTENT + 1
+"""Bits of a grid line's number: the top one stays set from line 2**EXTENT on, beyond every map."""
+
+
 class GridWalker(Component):
     """(y, x) of D consecutive grid pixels.
 
@@ -45,7 +49,7 @@ class GridWalker(Component):
             "step": In(1),
             "y_start": In(EXTENT),
             "span": In(EXTENT),
-            "y": Out(data.ArrayLayout(EXTENT, D)),
+            "y": Out(data.ArrayLayout(LINE, D)),
             "x": Out(data.ArrayLayout(EXTENT, D)),
             "loaded": Out(1),
             "moved": Out(1),
@@ -60,14 +64,15 @@ class GridWalker(Component):
         for d in range(self.arch.drain):
             y, x = self.y[d], self.x[d]
             beyond = Signal(signed(EXTENT + 1), name=f"beyond{d}")
-            m.d.comb += beyond.eq(x - self.span)
+            below = Signal(LINE, name=f"below{d}")
+            m.d.comb += [beyond.eq(x - self.span), below.eq(y[:EXTENT] + 1)]
             wrap = ~beyond[-1]
             with m.If(self.load):
                 m.d.sync += [y.eq(self.y_start), x.eq(d)]
             with m.Elif(self.step):
                 m.d.sync += [
                     x.eq(Mux(wrap, beyond, x + self.arch.drain)),
-                    y.eq(Mux(wrap, y + 1, y)),
+                    y.eq(Mux(wrap, Cat(below[:EXTENT], y[EXTENT] | below[EXTENT]), y)),
                     self.wrapped[d].eq(wrap),
                     self.odd_y[d].eq(y[0]),
                     self.odd_x[d].eq(x[0]),
@@ -116,7 +121,7 @@ class MapWalker(Component):
         self.arch = arch
         D, row = arch.drain, row_bits(arch)
         super().__init__({
-            "y": In(data.ArrayLayout(EXTENT, D)),
+            "y": In(data.ArrayLayout(LINE, D)),
             "x": In(data.ArrayLayout(EXTENT, D)),
             "loaded": In(1),
             "moved": In(1),

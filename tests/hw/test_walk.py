@@ -141,3 +141,29 @@ def test_load_wins_over_a_step():
     simulator.add_testbench(testbench)
     simulator.run()
     assert seen == [(7, 0, 0)]
+
+
+@pytest.mark.parametrize("name", ["tiny", "two planes"])
+def test_lines_beyond_every_map_stay_there(name):
+    """A grid may go on below line 4095; none of its pixels is written there."""
+    arch, lines = ARCHS[name], []
+    walker = GridWalker(arch)
+    D = arch.drain
+
+    async def testbench(ctx):
+        ctx.set(walker.y_start, 4094)
+        ctx.set(walker.span, 0)
+        ctx.set(walker.load, 1)
+        await ctx.tick()
+        ctx.set(walker.load, 0)
+        ctx.set(walker.step, 1)
+        for _ in range(2 * 4096):
+            lines.append([ctx.get(walker.y[d]) for d in range(D)])
+            await ctx.tick()
+
+    simulator = Simulator(walker)
+    simulator.add_clock(PERIOD)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    assert lines[:3] == [[4094] * D, [4095] * D, [4096] * D]
+    assert all(y >= 4096 for later in lines[3:] for y in later)
