@@ -7,6 +7,7 @@ from amaranth.utils import bits_for
 
 from codesign import isa
 from codesign.arch import Arch
+from codesign.arith import SHIFT_MAX
 from codesign.isa import EXTENT, ErrorCode, Mode
 from hw.act import bank_bits, row_bits
 from hw.interfaces import INDEX_BITS, CalcStatus, Issued
@@ -64,7 +65,8 @@ class Checker(Component):
         contradictions = Cat(*self._contradictions())
         found = Signal(len(contradictions), reset_less=True)
         m.d.sync += [found.eq(contradictions), self.malformed.eq(found.any())]
-        m.d.sync += self.beyond.eq(any_of([self._beyond(m, *span) for span in self._spans()]))
+        spans = [self._beyond(m, *span) for span in self._spans()]
+        m.d.sync += self.beyond.eq(any_of([*spans, self._rows_beyond(m)]))
         return m
 
     def _contradictions(self):
@@ -86,9 +88,19 @@ class Checker(Component):
             *(region >= arch.regions for region in (f.src_region, f.dst_region)),
             f.residual & (f.res_region >= arch.regions),
             f.residual & (f.res_region == f.src_region),
-            f.residual & ((f.add_shift == 0) | (f.add_shift > 47)),
+            f.residual & ((f.add_shift == 0) | (f.add_shift > SHIFT_MAX)),
             split & _is_no_multiple(f.grid_width, arch.drain),
         ]
+
+    def _rows_beyond(self, m):
+        """Whether a map that is written or added begins beyond its region.
+
+        The source's first pixel may: it need not be read.
+        """
+        f, depth = self.fields, self.arch.act_depth
+        found = Signal(2, name="rows_beyond", reset_less=True)
+        m.d.sync += found.eq(Cat(f.dst_row >= depth, f.residual & (f.res_row >= depth)))
+        return found.any()
 
     def _spans(self):
         """(name, first word, words, one more, depth) of what the instruction reads."""

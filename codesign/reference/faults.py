@@ -100,6 +100,13 @@ def calc_faults(arch: Arch, i: Instruction) -> Iterator[Fault]:
                 f"reaches word {first + count - 1} of {target.name}, "
                 f"which has {depth(arch, target)}",
             )
+    for prefix in ("dst", "res") if i["residual"] else ("dst",):
+        row = i[f"{prefix}_row"]
+        if row >= arch.act_depth:
+            yield (
+                ErrorCode.ADDRESS_RANGE,
+                f"{prefix}_row={row} of a region of {arch.act_depth} rows",
+            )
 
 
 def _map_contradictions(arch: Arch, i: Instruction) -> Iterator[str]:

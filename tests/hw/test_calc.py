@@ -297,6 +297,9 @@ def test_tokens_and_late_arrivals():
         ({"wgt_base": 56}, ErrorCode.ADDRESS_RANGE),
         ({"wgt_base": (1 << 20) - 1}, ErrorCode.ADDRESS_RANGE),
         ({"param_base": 8}, ErrorCode.ADDRESS_RANGE),
+        ({"dst_row": 128}, ErrorCode.ADDRESS_RANGE),
+        ({"dst_row": (1 << 16) - 1}, ErrorCode.ADDRESS_RANGE),
+        (RESIDUAL | {"res_row": 128}, ErrorCode.ADDRESS_RANGE),
         ({"mode": int(Mode.DEPTHWISE), "wgt_base": 62}, ErrorCode.ADDRESS_RANGE),
         ({"param_base": 8, "groups": 0}, ErrorCode.MALFORMED),
     ],
@@ -348,6 +351,7 @@ def test_limits_that_are_no_faults():
     depthwise = {"mode": int(Mode.DEPTHWISE), "wgt_base": 61, "dst_row": 30}
     beyond = {"mode": int(Mode.MAX), "wgt_base": 1000, "dst_row": 60}
     off = {"res_region": 7, "res_bank": 31, "res_pitch_bank": 31, "add_shift": 63, "dst_row": 80}
+    off |= {"res_row": 128}
     cases = [last, depthwise, beyond, off]
     check(SMALL, memories, [DENSE.instruction(SMALL, **case) for case in cases])
 

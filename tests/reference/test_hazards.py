@@ -254,8 +254,11 @@ def test_contradictory_calcs_stop_the_machine(fields):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"tap_base": 512}, {"tap_base": 510, "taps": 4}, {"wgt_base": 1024}, {"param_base": 128}],
-)
+    [
+        {"tap_base": 512}, {"tap_base": 510, "taps": 4}, {"wgt_base": 1024}, {"param_base": 128},
+        {"dst_row": 256}, {"residual": 1, "add_shift": 1, "res_region": 2, "res_row": 256},
+    ],
+)  # fmt: skip
 def test_calcs_beyond_a_memory_stop_the_machine(fields):
     program = copying()
     index = program.add(Opcode.CALC, **copy() | fields, **LOAD_TO_CALC[1])
