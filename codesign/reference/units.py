@@ -174,14 +174,13 @@ class Load:
         self, come: IntArray, complete: BoolArray, pop: BoolArray, turn: int | None
     ) -> None:
         """Write a burst's words into a memory whose port nobody else uses."""
-        fired = np.zeros(0, np.int64)
-        want = come.copy()
-        for stretch in (slice(0, turn), slice(turn, None)) if turn is not None else (slice(None),):
-            if turn is not None and stretch.start == turn:
-                want[turn] = self._row_turns(int(want[turn]))
-            if len(want[stretch]):
-                fired = np.append(fired, ascending(want[stretch], self._fired + 1))
-                self._fired = int(fired[-1])
+        fired = ascending(come[:turn], self._fired + 1)
+        if turn is not None:
+            self._fired = int(fired[-1]) if turn else self._fired
+            earliest = self._row_turns(int(come[turn]))
+            rest = ascending(come[turn:], max(earliest, self._fired + 1))
+            fired = np.append(fired, rest)
+        self._fired = int(fired[-1])
         self._pops += fired[pop].tolist()
         after = fired + 1 + complete
         begin = np.maximum(come, np.append(self._supplied_to, after[:-1]))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from codesign.isa import Opcode, Target, Unit
+from codesign.isa import TOKEN_PEERS, Base, Opcode, Target, Unit
+from codesign.reference import memory
 from codesign.reference.device import ReferenceDevice
 from codesign.reference.timing import Dram
 from codesign.registers import (
@@ -15,8 +16,8 @@ from codesign.registers import (
     TRACE_RECORD_BYTES,
 )
 from sim.device import RtlDevice
-from tests.reference.assembly import CALC_TO_SAVE, LOAD_TO_CALC
-from tests.reference.test_hazards import PIXELS, TINY, copy, copying
+from tests.reference.assembly import CALC_TO_SAVE, LOAD_TO_CALC, ROOM
+from tests.reference.test_hazards import CHANNELS, PIXELS, TINY, copy, copying
 
 
 def run(device, program, *, traced):
@@ -77,6 +78,98 @@ def transfers():
     program.load(Target.WGT, data[:256], word=20, rows=2, words=5, stride=96)
     program.load(Target.ACT, data, region=2, rows=9, words=7, stride=48, stride_address=3)
     return program
+
+
+class Random:
+    """LOADs, CALCs and SAVEs of any shape, with tokens between them; most of them race.
+
+    Only region 0 and the words that ``copying`` loads keep their contents.
+    """
+
+    BLOB = 1 << 13
+    UNITS = (Opcode.LOAD, Opcode.CALC, Opcode.SAVE)
+
+    def __init__(self, seed):
+        self.rng = np.random.default_rng(seed)
+        self.program = copying()
+        self.blob = ROOM + len(self.program.data)
+        self.program.data += bytes(self.BLOB)
+        self.tokens = {(Unit.LOAD, Unit.CALC): 1}
+        chances = self.rng.dirichlet(np.ones(len(self.UNITS)))
+        for number in range(int(self.rng.integers(1, 60))):
+            opcode = (
+                Opcode.CALC if not number else Opcode(int(self.rng.choice(self.UNITS, p=chances)))
+            )
+            fields = getattr(self, opcode.name.lower())()
+            self.program.add(opcode, **fields | self.token_fields(Unit[opcode.name]))
+
+    def number(self, low, high):
+        return int(self.rng.integers(low, high + 1))
+
+    def token_fields(self, unit):
+        fields = {"wait": 0, "signal": 0}
+        for bit, peer in enumerate(TOKEN_PEERS[unit]):
+            if self.tokens.get((peer, unit)) and (unit is Unit.CALC or self.number(0, 1)):
+                fields["wait"] |= 1 << bit
+                self.tokens[peer, unit] -= 1
+            if not self.number(0, 3):
+                fields["signal"] |= 1 << bit
+                self.tokens[unit, peer] = self.tokens.get((unit, peer), 0) + 1
+        return fields
+
+    def shape(self, word_bytes, most):
+        """Rows and words, and strides and offset that keep them within a buffer of BLOB bytes."""
+        rows = 1 if self.number(0, 1) else self.number(2, 12)
+        words = self.number(1, 5) if self.number(0, 1) else self.number(1, most)
+        stride = -(-words * word_bytes // 16) * 16 + 16 * self.number(0, 2)
+        rows = max(1, min(rows, self.BLOB // stride))
+        offset = 16 * self.number(0, (self.BLOB - rows * stride) // 16)
+        return {"rows": rows, "words": words, "stride": stride, "offset": offset}
+
+    def place(self):
+        return {
+            "bank": self.number(0, TINY.pixels - 1), "address": self.number(0, 30),
+            "stride_bank": self.number(0, TINY.pixels - 1), "stride_address": self.number(0, 8),
+        }  # fmt: skip
+
+    def load(self):
+        target = Target(self.number(0, len(Target) - 1))
+        size = memory.word_bytes(TINY, target)
+        most = {Target.ACT: 300, Target.WGT: 64, Target.PARAM: 10, Target.TAP: 100}
+        fields = self.shape(size, most.get(target, 200)) | {"target": target, "base": Base.PROGRAM}
+        fields["offset"] += self.blob
+        if target is Target.ACT:
+            return fields | self.place() | {"region": self.number(1, 2)}
+        first = {Target.WGT: 20, Target.PARAM: 1, Target.TAP: 8}.get(target, 0)
+        return fields | {"address": first}
+
+    def save(self):
+        fields = self.shape(CHANNELS, 400) | {"base": Base.OUTPUT}
+        return fields | self.place() | {"region": self.number(0, 2)}
+
+    def calc(self):
+        target, groups = self.number(1, 2), self.number(1, 30)
+        fields = copy(target=target, groups=groups, taps=self.number(1, 4))
+        fields |= {"out_height": self.number(0, 12), "out_width": self.number(1, 10)}
+        fields |= {"fence": self.number(0, 1), "dst_row": self.number(0, 40)}
+        if self.number(0, 1):
+            fields |= {"residual": 1, "res_region": 3 - target, "res_pitch_row": 3}
+            fields |= {"res_pitch_bank": 1, "add_shift": 16}
+        return fields
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_programs_take_the_predicted_cycles(seed):
+    """On any steady DRAM, too: fast or slow, with many bursts outstanding or few."""
+    program = Random(seed).program
+    rng = np.random.default_rng(seed)
+    dram = Dram(*(int(v) for v in (*rng.integers(1, 80, 2), *rng.integers(1, 9, 2))))
+    for traced in (False, True):
+        predicted = run(ReferenceDevice(TINY, dram=dram, check=False), program, traced=traced)
+        with RtlDevice(TINY, dram=dram) as device:  # a new one: tokens may be left over
+            measured = run(device, program, traced=traced)
+        assert predicted[1] == measured[1]
+        assert predicted[0] == measured[0]
 
 
 @pytest.mark.parametrize("make", [pipeline, transfers])
