@@ -17,6 +17,7 @@ COMMANDS = {
     "check": "Compare a program's three executions, bit for bit.",
     "compare": "Compare a quantised model with its framework, layer by layer.",
     "generate": "Write an accelerator's Verilog.",
+    "explain": "Tell what a program does layer by layer, and what limits it.",
     "disasm": "Print a program's instructions.",
     "bench": "Measure an architecture.",
 }
