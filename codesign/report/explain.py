@@ -45,6 +45,15 @@ def explain(program: Program) -> dict[str, Any]:
     }
 
 
+def least_traffic(program: Program) -> float:
+    """Bytes that the program's layers need, taken one by one (``bounds.network_bounds``)."""
+    ops = {layer.name: layer.op for layer in program.layers}
+    demands = (_demand(program.graph, name, kinds) for name, kinds in ops.items())
+    return bounds.network_bounds(
+        bounds.layer_bounds(program.arch, demand) for demand in demands
+    ).traffic_bytes
+
+
 def predicted_run(program: Program) -> tuple[int, Execution]:
     """Cycles and spans of an inference on the machine reference, weights resident."""
     sizes = {
@@ -113,18 +122,27 @@ def _readers(graph: ir.Graph, tensor: str) -> Iterator[ir.Op]:
             yield op
 
 
+def _copied(name: str) -> str:
+    """The map that a layer of the compiler's copies: it is named after it."""
+    return name.rpartition(":")[0]
+
+
+def _demand(graph: ir.Graph, name: str, kinds: str) -> bounds.Demand:
+    ops = fused_ops(graph, name, kinds)
+    return bounds.demand_of(graph, ops) if ops else bounds.copy_demand(graph, _copied(name))
+
+
 def _layer(program: Program, row: Mapping[str, Any], moved: Traffic, cut: CalcShape) -> Layer:
     graph, arch = program.graph, program.arch
     ops = fused_ops(graph, row["name"], row["op"])
-    copied = row["name"].rpartition(":")[0]
-    demand = bounds.demand_of(graph, ops) if ops else bounds.copy_demand(graph, copied)
+    demand = _demand(graph, row["name"], row["op"])
     least = bounds.layer_bounds(arch, demand)
     bus = bounds.dram_cycles(arch, moved.read, moved.written)
     limit = max(least.compute_cycles, bus)
     return {
         "name": row["name"],
         "op": row["op"],
-        "shape": _shape(graph, ops, copied),
+        "shape": _shape(graph, ops, _copied(row["name"])),
         **dataclasses.asdict(cut),
         "weights": _residency(demand.weights, moved.weights_read),
         "source": "DRAM" if moved.maps_read else "on chip",

@@ -55,7 +55,14 @@ def workload(make: Make, arch: Arch) -> Iterator[Workload]:
     values = example.numpy()
     graph = quantize_module(model, values, name=make.__name__)
     program = compile_graph(graph, arch, seed=SEED)
+    with saved(program, encode(program, values)) as work:
+        yield work
+
+
+@contextmanager
+def saved(program: Program, codes: Codes) -> Iterator[Workload]:
+    """A program with inputs, in a file for as long as it takes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.prog"
         program.save(path)
-        yield Workload(program, path, encode(program, values))
+        yield Workload(program, path, codes)
