@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -22,10 +23,17 @@ Array = npt.NDArray[Any]
 WATCHDOG_CYCLES = 1 << 20
 """Without any progress for so long a run has failed: far above every legal pause."""
 _WORD = 0xFFFFFFFF
+_RESET_WAITS = 64
+"""A soft reset ends with the last outstanding burst: a DRAM that answers takes a fraction of it."""
+_BUFFERS = ("PROGRAM", "INPUT", "OUTPUT", "SCRATCH", "TRACE")
 
 
 class Accelerator:
     """An accelerator and the program on it.
+
+    Several may take turns on one device: each run finds out whether another program has been there
+    since, and sets its own up again. A run that was interrupted is ended by a soft reset before the
+    device is used again.
 
     Parameters
     ----------
@@ -65,20 +73,30 @@ class Accelerator:
             The program is for another accelerator.
         AcceleratorError
             Part ``setup`` failed.
+
+        After any error no program is loaded.
         """
         manifest, image = read_program(program)
         steps.check(manifest.host_steps)
         self.unload()
         self._manifest = manifest
-        self._check_device()
-        self._allocate(image)
-        self._inputs = [MapTable(layout) for layout in manifest.inputs]
-        self._outputs = [MapTable(layout) for layout in manifest.outputs]
-        self._tensors = {name: MapTable(at) for name, at in manifest.tensors.items()}
-        self._prepare()
+        try:
+            self._check_device()
+            self._allocate(image)
+            self._inputs = [MapTable(layout) for layout in manifest.inputs]
+            self._outputs = [MapTable(layout) for layout in manifest.outputs]
+            self._tensors = {name: MapTable(at) for name, at in manifest.tensors.items()}
+            self._prepare()
+        except BaseException:
+            # what a failing device says first is what is wrong
+            with contextlib.suppress(Exception):
+                self.unload()
+            raise
 
     def run(self, *inputs: Array) -> Array | tuple[Array, ...]:
         """The network's outputs for its inputs, each [samples, C, H, W].
+
+        An input of one pixel may be given as vectors, [samples, C].
 
         int8 inputs are codes and give the codes that the accelerator wrote; floating-point ones are
         quantised and give real values: float32, or what the program's host steps make of them
@@ -91,6 +109,8 @@ class Accelerator:
             An input has another type or shape than the program's.
         AcceleratorError
             The run failed; the next one starts from a soft reset.
+        TimeoutError
+            A soft reset does not end.
         """
         self._loaded()
         codes = self._encode(inputs)
@@ -141,10 +161,20 @@ class Accelerator:
         )
 
     def unload(self) -> None:
-        """Free the program's buffers."""
+        """Stop a run that was interrupted, and free the program's buffers.
+
+        Raises
+        ------
+        TimeoutError
+            A run does not stop; its buffers stay, for the device may still write there.
+        """
+        if self._buffers and self._owns_device():
+            self._stop()
+            self._bind({})
         for buffer in self._buffers.values():
             buffer.free()
         self._buffers = {}
+        self._inputs, self._outputs, self._tensors = [], [], {}
         self._manifest = None
         self._prepared = False
         self._batches = 0
@@ -160,7 +190,9 @@ class Accelerator:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.unload()
+        # what a failing device says first, inside, is what is wrong
+        with contextlib.nullcontext() if error is None else contextlib.suppress(Exception):
+            self.unload()
 
     # --- program ------------------------------------------------------------------------------
     def _loaded(self) -> Manifest:
@@ -202,30 +234,41 @@ class Accelerator:
         program = self._buffers["PROGRAM"]
         program.array[: len(image)] = np.frombuffer(image, np.uint8)
         program.flush()
-        for name, size in sizes.items():
-            address = self._buffers[name].address if size else 0
-            self._write_wide(f"{name}_BASE", address)
-            self._write_wide(f"{name}_SIZE", size)
+
+    def _bind(self, buffers: Mapping[str, Buffer]) -> None:
+        """Tell the device where the buffers lie; it reaches no others."""
+        for name in _BUFFERS:
+            buffer = buffers.get(name)
+            self._write_wide(f"{name}_BASE", buffer.address if buffer else 0)
+            self._write_wide(f"{name}_SIZE", len(buffer.array) if buffer else 0)
+
+    def _owns_device(self) -> bool:
+        """Whether this program's buffers are those that the device works on."""
+        return self._read_wide("PROGRAM_BASE") == self._buffers["PROGRAM"].address
+
+    def _stop(self) -> None:
+        """End a run that is under way or has failed."""
+        if self._read("STATUS") & ~self._loaded().status["done"]:
+            self._reset()
 
     def _prepare(self) -> None:
         manifest = self._loaded()
-        status = self._read("STATUS")
-        if status & ~manifest.status["done"]:
-            self._reset()
+        self._stop()
+        self._bind(self._buffers)
         self._write("WATCHDOG", self._watchdog)
         self._write("INTERRUPT_ENABLE", 1)
         self._write("TRACE_ENABLE", int(self._trace))
         self._execute("setup", manifest.setup)
-        self._prepared = True
 
     # --- running ------------------------------------------------------------------------------
     def _encode(self, inputs: Sequence[Array]) -> list[Codes]:
         if len(inputs) != len(self._inputs):
             names = [table.layout.name for table in self._inputs]
             raise TypeError(f"{len(inputs)} inputs are given, the program takes {names}")
+        codes = [_encode_one(t, x) for t, x in zip(self._inputs, inputs, strict=True)]
         if len({(len(x), x.dtype == np.int8) for x in inputs}) != 1:
             raise ValueError("all inputs must have as many samples, and all be codes or none")
-        return [_encode_one(t, x) for t, x in zip(self._inputs, inputs, strict=True)]
+        return codes
 
     def _real(self, table: MapTable, codes: Codes) -> Array:
         """An output's real values, the host's steps done."""
@@ -234,7 +277,7 @@ class Accelerator:
 
     def _infer(self, codes: Sequence[Codes]) -> list[Codes]:
         manifest = self._loaded()
-        if not self._prepared:
+        if not (self._prepared and self._owns_device()):
             self._prepare()
         source, target = self._buffers["INPUT"], self._buffers["OUTPUT"]
         for table, code in zip(self._inputs, codes, strict=True):
@@ -249,7 +292,9 @@ class Accelerator:
         return [table.read(target.array) for table in self._outputs]
 
     def _execute(self, name: str, part: Part) -> None:
-        """Run a part to its end. After an error memories may hold anything: prepare again."""
+        """Run a part to its end. Until there memories may hold anything: an error or an exception
+        leaves them to be prepared again."""
+        self._prepared = False
         manifest = self._loaded()
         control, status = manifest.control, manifest.status
         self._write("CONTROL", control["acknowledge"])
@@ -259,9 +304,9 @@ class Accelerator:
         while not (found := self._read("STATUS")) & (status["done"] | status["error"]):
             self._device.wait()
         if found & status["error"]:
-            self._prepared = False
             raise self._failure(name)
         self._write("CONTROL", control["acknowledge"])
+        self._prepared = True
 
     def _read_trace(self, manifest: Manifest) -> ByteArray:
         buffer = self._buffers["TRACE"]
@@ -281,8 +326,14 @@ class Accelerator:
     def _reset(self) -> None:
         manifest = self._loaded()
         self._write("CONTROL", manifest.control["reset"])
-        while self._read("STATUS") & manifest.status["resetting"]:
+        for _ in range(_RESET_WAITS):
+            if not self._read("STATUS") & manifest.status["resetting"]:
+                return
             self._device.wait()
+        raise TimeoutError(
+            f"the soft reset has not ended after {_RESET_WAITS} waits: memory owes the accelerator "
+            "an answer; load the bitstream again, or restart the simulation"
+        )
 
     # --- registers ----------------------------------------------------------------------------
     def _read(self, name: str) -> int:
@@ -301,6 +352,10 @@ class Accelerator:
 
 def _encode_one(table: MapTable, x: Array) -> Codes:
     layout = table.layout
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"input {layout.name!r} is a {type(x).__name__}; give a numpy array")
+    if x.ndim == 2 and layout.shape[1:] == (1, 1):
+        x = x[:, :, None, None]
     if x.ndim != 4 or x.shape[1:] != layout.shape or not len(x):
         raise ValueError(
             f"input {layout.name!r} has shape {x.shape}; the program takes "

@@ -46,22 +46,37 @@ class FakeBuffer:
         self._device.log.append("invalidate")
 
     def free(self) -> None:
+        assert not self._device.registers["STATUS"] & STATUS_BUSY, "freed under a run"
         self._device.buffers.remove(self)
 
 
 class FakeDevice:
-    """``fail_at`` lists the numbers of the runs (from 0) that stop with ADDRESS_RANGE."""
+    """``fail_at`` lists the numbers of the runs (from 0) that stop with ADDRESS_RANGE.
+
+    ``interrupt_at`` lists those whose ``wait`` raises KeyboardInterrupt and that go on. A START
+    while busy is ignored, as in hardware. Memory freed during a run is an assertion's failure.
+    """
 
     clock_hz = 100e6
 
-    def __init__(self, fingerprint: int, fail_at: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        fingerprint: int,
+        fail_at: tuple[int, ...] = (),
+        interrupt_at: tuple[int, ...] = (),
+        *,
+        resets: bool = True,
+    ) -> None:
         self.registers = dict.fromkeys(OFFSETS, 0)
         self.registers |= {"ID": MAGIC, "ISA_VERSION": 1, "FINGERPRINT": fingerprint}
         self.buffers: list[FakeBuffer] = []
         self.log: list[str] = []
         self.runs: list[int] = []
         self._fail_at = fail_at
+        self._interrupt_at = interrupt_at
+        self._resets = resets
         self._started = 0
+        self._next = BASE
 
     def __enter__(self) -> FakeDevice:
         return self
@@ -70,7 +85,8 @@ class FakeDevice:
         pass
 
     def allocate(self, nbytes: int) -> FakeBuffer:
-        buffer = FakeBuffer(self, nbytes, BASE + 0x10000 * len(self.buffers))
+        buffer = FakeBuffer(self, nbytes, self._next)
+        self._next += 0x10000
         self.buffers.append(buffer)
         return buffer
 
@@ -87,16 +103,18 @@ class FakeDevice:
             self.registers["STATUS"] = STATUS_RESETTING
         elif value == CONTROL_ACKNOWLEDGE:
             self.registers["STATUS"] &= ~STATUS_DONE
-        elif value == CONTROL_START:
+        elif value == CONTROL_START and self.registers["STATUS"] != STATUS_BUSY:
             assert self.registers["STATUS"] == 0, "started while not idle"
             self.registers["STATUS"] = STATUS_BUSY
             self.runs.append(self.registers["PART_OFFSET"])
 
     def wait(self) -> None:
         if self.registers["STATUS"] == STATUS_RESETTING:
-            self.registers["STATUS"] = 0
+            self.registers["STATUS"] = 0 if self._resets else STATUS_RESETTING
             return
         number, self._started = self._started, self._started + 1
+        if number in self._interrupt_at:
+            raise KeyboardInterrupt
         if number in self._fail_at:
             self.registers |= {"STATUS": STATUS_ERROR, "ERROR_CODE": 4, "ERROR_INDEX": 2}
             return

@@ -8,6 +8,7 @@ from host.errors import AcceleratorError, DeviceMismatchError, ProgramFileError
 from tests.host.fake import FakeDevice, manifest, write_program
 
 SETUP, INFER = 0, 192
+BUFFERS = ("PROGRAM", "INPUT", "OUTPUT", "SCRATCH", "TRACE")
 
 
 @pytest.fixture
@@ -112,11 +113,84 @@ def test_error_names_code_instruction_and_layer_and_the_next_run_works(program):
 
 
 def test_error_in_setup(program):
-    accelerator = Accelerator(FakeDevice(77, fail_at=(0,)))
+    device = FakeDevice(77, fail_at=(0,))
+    accelerator = Accelerator(device)
     with pytest.raises(AcceleratorError, match="instruction 2 of part 'setup'"):
         accelerator.load(program)
+    assert device.buffers == []
+    with pytest.raises(RuntimeError, match="call load first"):
+        accelerator.run(codes(2))
+    accelerator.load(program)
     x = codes(2)
     assert np.array_equal(accelerator.run(x), x + 1)
+
+
+def test_a_run_after_an_interrupted_one_is_its_own(program):
+    device = FakeDevice(77, interrupt_at=(1,))
+    accelerator = Accelerator(device)
+    accelerator.load(program)
+    with pytest.raises(KeyboardInterrupt):
+        accelerator.run(codes(2, seed=1))
+    x = codes(2, seed=2)
+    assert np.array_equal(accelerator.run(x), x + 1)
+    assert device.runs == [SETUP, INFER, SETUP, INFER]
+
+
+def test_memory_outlives_an_interrupted_run(program):
+    device = FakeDevice(77, interrupt_at=(1,))
+    with Accelerator(device) as accelerator:
+        accelerator.load(program)
+        with pytest.raises(KeyboardInterrupt):
+            accelerator.run(codes(2))
+        assert "reset" not in device.log
+    assert "reset" in device.log
+    assert device.buffers == []
+    assert all(device.registers[f"{name}_SIZE_LOW"] == 0 for name in BUFFERS)
+
+
+def test_a_reset_that_does_not_end_keeps_the_memory(program):
+    device = FakeDevice(77, interrupt_at=(1,), resets=False)
+    accelerator = Accelerator(device)
+    accelerator.load(program)
+    with pytest.raises(KeyboardInterrupt):
+        accelerator.run(codes(2))
+    for use in (accelerator.unload, lambda: accelerator.run(codes(2))):
+        with pytest.raises(TimeoutError, match=r"soft reset has not ended after \d+ waits"):
+            use()
+    assert len(device.buffers) == len(BUFFERS)
+
+
+def test_programs_take_turns_on_a_device(program):
+    device = FakeDevice(77)
+    with Accelerator(device) as one:
+        one.load(program)
+        with Accelerator(device, trace=False) as other:
+            other.load(program)
+            for turn, accelerator in enumerate((one, one, other, one)):
+                x = codes(2, seed=turn)
+                assert np.array_equal(accelerator.run(x), x + 1)
+        loads, turns = [SETUP, SETUP], [SETUP, INFER, INFER, SETUP, INFER, SETUP, INFER]
+        assert device.runs == loads + turns
+        x = codes(2, seed=9)
+        assert np.array_equal(one.run(x), x + 1)
+        assert len(one.report().trace) == 3
+    assert device.buffers == []
+
+
+def test_inputs_that_are_no_arrays_are_refused(program):
+    accelerator = Accelerator(FakeDevice(77))
+    accelerator.load(program)
+    with pytest.raises(TypeError, match="input 'x' is a list; give a numpy array"):
+        accelerator.run(codes(2).tolist())
+    with pytest.raises(ValueError, match=r"shape \(\); the program takes"):
+        accelerator.run(np.array(1.0))
+
+
+def test_vectors_are_maps_of_one_pixel(tmp_path):
+    accelerator = Accelerator(FakeDevice(77))
+    accelerator.load(write_program(tmp_path / "net.zip", manifest((5, 1, 1))))
+    x = np.random.default_rng(4).integers(-128, 127, (3, 5), np.int8)
+    assert np.array_equal(accelerator.run(x), x[:, :, None, None] + 1)
 
 
 @pytest.mark.parametrize(
