@@ -8,7 +8,7 @@ import numpy as np
 
 from codesign import ir
 from codesign.arch import Arch
-from codesign.arith import INT8_MIN, add_requantized, saturate
+from codesign.arith import INT8_MAX, INT8_MIN, add_requantized, saturate
 from codesign.compiler import fold, kernels
 from codesign.compiler.fold import Folding
 from codesign.compiler.network import PLAIN, Fold, Layer, Network, Output, Residual
@@ -97,9 +97,8 @@ class _Lowering:
         at = kernels.geometry(where, window, source[1:], target[1:])
         depthwise = not view.flat and 1 < op.groups == source[0] == target[0]
         if depthwise:
-            positions = kernels.depthwise_positions(op.weight[:, 0], at) or {
-                (0, 0): np.zeros(source[0], np.int8)
-            }
+            positions = kernels.depthwise_positions(op.weight[:, 0], at)
+            positions = positions or _no_taps(source[0])
             total = sum(w.astype(np.int64) for w in positions.values())
         else:
             folding = self._folding(op, at, source)
@@ -148,24 +147,30 @@ class _Lowering:
             raise UnsupportedOpError(f"{where} pools a flattened map; pool before flattening")
         source, target = self.shapes[view.map], self.graph.tensors[op.y].shape
         at = kernels.geometry(where, op.window, source[1:], target[1:])
-        offsets = [(y, x) for y in at.rows.values() for x in at.columns.values()] or [(0, 0)]
+        offsets = [(y, x) for y in at.rows.values() for x in at.columns.values()]
         zero, channels = self.zero(op.y), source[0]
-        if isinstance(op, ir.MaxPool2d):
-            post = kernels.identity(zero, channels)
-            blocks = kernels.maximum(where, self.arch, offsets, post)
-            layer = Layer(
-                op.name, where, "MaxPool2d", view.map, op.y, Mode.MAX, at.stride, INT8_MIN, blocks,
-                zero,
-            )  # fmt: skip
-        else:
-            full, x_zero = np.ones(channels, np.int64), self.zero(op.x)
+        full, x_zero = np.ones(channels, np.int64), self.zero(op.x)
+        taps = {offset: np.ones(channels, np.int8) for offset in offsets}
+        low, high = INT8_MIN, INT8_MAX
+        if isinstance(op, ir.AvgPool2d):
             post = (-x_zero * len(offsets) * full, op.multiplier * full, op.shift * full)
-            ones = {offset: np.ones(channels, np.int8) for offset in offsets}
-            blocks = kernels.depthwise(where, self.arch, ones, post)
-            layer = Layer(
-                op.name, where, "AvgPool2d", view.map, op.y, Mode.DEPTHWISE, at.stride, x_zero,
-                blocks, zero, op.low, op.high,
-            )  # fmt: skip
+            low, high = op.low, op.high
+        elif offsets:
+            post = kernels.identity(zero, channels)
+            x_zero = INT8_MIN
+        else:  # the maximum of padding alone
+            bias, multiplier, shift = kernels.identity(zero, channels)
+            post = (bias + INT8_MIN, multiplier, shift)
+        maximum = bool(offsets) and isinstance(op, ir.MaxPool2d)
+        blocks = (
+            kernels.maximum(where, self.arch, offsets, post)
+            if maximum
+            else kernels.depthwise(where, self.arch, taps or _no_taps(channels), post)
+        )
+        layer = Layer(
+            op.name, where, type(op).__name__, view.map, op.y,
+            Mode.MAX if maximum else Mode.DEPTHWISE, at.stride, x_zero, blocks, zero, low, high,
+        )  # fmt: skip
         self._put(op, layer, target)
 
     # --- elementwise -------------------------------------------------------------------------
@@ -264,6 +269,11 @@ def copy_layer(
     return Layer(
         name, where, "Copy", source, target, Mode.DEPTHWISE, 1, zero_point, blocks, zero_point
     )
+
+
+def _no_taps(channels: int) -> dict[kernels.Offset, kernels.Int8Array]:
+    """The depthwise kernel of a window that never meets the map: a sum of nothing."""
+    return {(0, 0): np.zeros(channels, np.int8)}
 
 
 def _uses(graph: ir.Graph) -> dict[str, int]:

@@ -38,6 +38,11 @@ class Builder:
         low, high = sorted(int(v) for v in self.rng.integers(-128, 128, 2))
         return low, high
 
+    def _bias(self, outputs):
+        """Mostly of the size of sums, at times of any size that a quantised network may have."""
+        limit = 1 << int(self.rng.choice([15, 15, 15, 23, 30]))
+        return self.rng.integers(-limit, limit + 1, outputs).astype(np.int32)
+
     def _window(self, x, kernel, stride, padding, dilation=(1, 1)):
         window = ir.Window(kernel, stride, padding, dilation)
         return window, window.output_size(*self.shape(x)[1:])
@@ -63,21 +68,21 @@ class Builder:
         low, high = clamp or self._clamp()
         self.ops.append(ir.Conv2d(
             f"conv_{y}", x, y, weight,
-            self.rng.integers(-30000, 30000, outputs).astype(np.int32),
+            self._bias(outputs),
             np.array([m for m, _ in multipliers], np.int32),
             np.array([s for _, s in multipliers], np.int32),
             window, groups, low, high,
         ))  # fmt: skip
         return y
 
-    def max_pool(self, x, kernel, stride, padding=(0, 0, 0, 0)):
-        window, size = self._window(x, kernel, stride, padding)
+    def max_pool(self, x, kernel, stride, padding=(0, 0, 0, 0), dilation=(1, 1)):
+        window, size = self._window(x, kernel, stride, padding, dilation)
         y = self.tensor((self.shape(x)[0], *size), self.tensors[x].zero_point)
         self.ops.append(ir.MaxPool2d(f"max_{y}", x, y, window))
         return y
 
-    def avg_pool(self, x, kernel, stride=(1, 1), padding=(0, 0, 0, 0)):
-        window, size = self._window(x, kernel, stride, padding)
+    def avg_pool(self, x, kernel, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1)):
+        window, size = self._window(x, kernel, stride, padding, dilation)
         y = self.tensor((self.shape(x)[0], *size))
         multiplier, shift = arith.quantize_multiplier(1.3 / (kernel[0] * kernel[1]))
         self.ops.append(ir.AvgPool2d(f"avg_{y}", x, y, window, multiplier, shift, *self._clamp()))

@@ -17,18 +17,17 @@ ARCHS = (
 )
 
 
-def _padding(rng, kernel):
-    top, bottom, left, right = (int(rng.integers(0, k + 1)) for k in np.repeat(kernel, 2))
-    return top, bottom, left, right
-
-
 def _window(rng, size):
-    """A kernel, stride, padding and dilation with an output on a map of ``size``."""
+    """A kernel, stride, padding and dilation with an output on a map of ``size``; at times so wide
+    that positions of the window, or all, lie beside the map.
+    """
     while True:
         kernel = tuple(int(k) for k in rng.integers(1, 8, 2))
         stride = (int(rng.integers(1, 3)),) * 2
-        padding = _padding(rng, kernel)
-        dilation = (1, 1) if rng.random() < 0.7 else tuple(int(d) for d in rng.integers(1, 4, 2))
+        farthest = int(rng.choice([2, 2, 4, 13]))
+        dilation = tuple(int(d) for d in rng.integers(1, farthest, 2))
+        beyond = int(rng.choice([1, 1, 9]))
+        padding = tuple(int(rng.integers(0, k + beyond)) for k in np.repeat(kernel, 2))
         reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
         room = size[0] + sum(padding[:2]), size[1] + sum(padding[2:])
         if all(a <= b for a, b in zip(reach, room, strict=True)):
@@ -57,11 +56,8 @@ def random_layer(seed):
         y = b.conv(x, channels, kernel, stride, padding, dilation, channels)
     elif kind in ("max", "avg"):
         x = b.input((channels, *size))
-        kernel = tuple(min(k, 3) for k in kernel)
-        padding = tuple(int(k) // 2 for k in np.repeat(kernel, 2))
-        y = b.max_pool(x, kernel, stride, padding) if kind == "max" else b.avg_pool(
-            x, kernel, stride, padding
-        )  # fmt: skip
+        pool = b.max_pool if kind == "max" else b.avg_pool
+        y = pool(x, kernel, stride, padding, dilation)
     else:
         x = b.input((channels, *size))
         density = 0.3 if kind == "sparse" else 1.0

@@ -259,3 +259,23 @@ def test_maps_too_wide_for_an_instruction_are_refused():
     graph = b.graph(b.conv(b.input((1, 1, 5000)), 1, (1, 3), padding=(0, 0, 1, 1)))
     with pytest.raises(CapacityError, match=r"Conv2d 'conv_t1'.*5000 does not fit 12 bits"):
         compile(graph, TINY.replace(act_depth=8192))
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["max", "avg", "conv", "depthwise"])
+@pytest.mark.parametrize(
+    ("size", "window"),
+    [
+        ((8, 8), {"kernel": (2, 2), "padding": (1,) * 4, "dilation": (9, 9)}),
+        ((1, 1), {"kernel": (1, 1), "padding": (1,) * 4, "stride": (2, 2)}),
+    ],
+)
+def test_a_window_that_never_meets_the_map_sees_padding_alone(kind, size, window, number):
+    b = Builder(np.random.default_rng(number), batch=2)
+    x = b.input((6, *size))
+    window = {"stride": (1, 1), **window}
+    if kind in ("max", "avg"):
+        y = (b.max_pool if kind == "max" else b.avg_pool)(x, **window)
+    else:
+        y = b.conv(x, 6, groups=6 if kind == "depthwise" else 1, **window)
+    compile_and_check(b.graph(y), TINY, number)
