@@ -7,9 +7,25 @@ from amaranth.hdl import ClockDomain, Module, Signal
 from amaranth.lib.wiring import Component, In
 
 from codesign.arch import ISA_VERSION, Arch
-from hw.top import Top
+from hw.top import MASTER, SLAVE, Top
 
 MODULE = "codesign_top"
+_BUSES = ":".join(prefix.removesuffix("_") for prefix in (SLAVE, MASTER))
+_ATTRIBUTES = {
+    "aclk": {
+        "X_INTERFACE_INFO": "xilinx.com:signal:clock:1.0 aclk CLK",
+        "X_INTERFACE_PARAMETER": f"ASSOCIATED_BUSIF {_BUSES}, ASSOCIATED_RESET aresetn",
+    },
+    "aresetn": {
+        "X_INTERFACE_INFO": "xilinx.com:signal:reset:1.0 aresetn RST",
+        "X_INTERFACE_PARAMETER": "POLARITY ACTIVE_LOW",
+    },
+    "interrupt": {
+        "X_INTERFACE_INFO": "xilinx.com:signal:interrupt:1.0 interrupt INTERRUPT",
+        "X_INTERFACE_PARAMETER": "SENSITIVITY LEVEL_HIGH",
+    },
+}
+"""What a Vivado block design takes from the text (UG994); it knows the AXI ports by their names."""
 
 
 class Chip(Component):
@@ -24,6 +40,9 @@ class Chip(Component):
             "aresetn": In(1),
             **dict(self._top.signature.members),
         })  # fmt: skip
+        for name, attributes in _ATTRIBUTES.items():
+            if hasattr(self, name):
+                getattr(self, name).attrs.update(attributes)
 
     def elaborate(self, platform):
         m = Module()

@@ -38,6 +38,19 @@ def test_ports_are_those_of_a_block_design() -> None:
     assert all(name.startswith((SLAVE, MASTER)) for name in rest)
 
 
+def test_clock_reset_and_interrupt_tell_a_block_design_what_they_are() -> None:
+    text = generate(TINY)
+    module = text[text.index(f"module {MODULE}(") :]
+    for port, words in {
+        "input aclk;": ["clock:1.0 aclk CLK", "ASSOCIATED_BUSIF s_axi:m_axi, ASSOCIATED_RESET are"],
+        "input aresetn;": ["reset:1.0 aresetn RST", '"POLARITY ACTIVE_LOW"'],
+        "output interrupt;": ["interrupt:1.0 interrupt INTERRUPT", '"SENSITIVITY LEVEL_HIGH"'],
+    }.items():
+        lines = module[: module.index(port)].splitlines()
+        attributes = "".join(line for line in lines[-3:] if line.lstrip().startswith("(*"))
+        assert all(word in attributes for word in words), attributes
+
+
 def test_text_is_repeatable_and_carries_the_fingerprint() -> None:
     text = generate_rtlil(TINY)
     assert f"fingerprint 0x{TINY.fingerprint:08x}" in text.splitlines()[0]
