@@ -1,7 +1,8 @@
 """The AXI4-Lite register map, defined once: RTL, hardware description, manifest and docs walk it.
 
-Registers are 32 bits wide at multiples of 4; 64-bit values lie in a LOW/HIGH pair. The host takes
-the offsets from a program's manifest, so that it never repeats them.
+Registers are 32 bits wide at multiples of 4; 64-bit values lie in a LOW/HIGH pair, of which
+addresses and sizes keep ADDRESS_BITS and read as zero above. The host takes the offsets from a
+program's manifest, so that it never repeats them.
 """
 
 from __future__ import annotations
@@ -12,23 +13,31 @@ MAGIC = 0xC0DE516E
 """Value of the ID register."""
 ADDRESS_BITS = 40
 """Width of DRAM addresses."""
+WATCHDOG_CYCLES = 1 << 24
+"""WATCHDOG after a reset."""
+ALIGNMENT = 16
+"""Buffers, offsets and strides in DRAM are multiples of so many bytes."""
 REGISTER_SPACE_BITS = 12
 """The register file decodes 4 KiB."""
 
 
 @dataclass(frozen=True)
 class Register:
-    """``access`` is ``ro``, ``rw`` or ``wo`` (reads as zero)."""
+    """``access`` is ``ro``, ``rw`` or ``wo`` (reads as zero); ``initial`` what it holds after a
+    reset by ``aresetn`` (soft resets keep what the host wrote).
+    """
 
     name: str
     offset: int
     access: str
     what: str
+    initial: int = 0
 
 
 def _counters() -> tuple[tuple[str, str], ...]:
     """64-bit counters, cleared by a start. busy = cycles with an instruction in execution; the
-    stalls are idle causes."""
+    stalls are idle causes. Each half is read as it is then: they belong together while nothing
+    runs."""
     return (
         ("CYCLES", "cycles from the doorbell to done"),
         ("LOAD_BUSY", "cycles with a LOAD in execution"),
@@ -69,10 +78,15 @@ def _register_map() -> tuple[Register, ...]:
             "byte offset of the part's first instruction from PROGRAM_BASE; a multiple of 64",
         ),
         ("PART_COUNT", "rw", "instructions in the part, BEGIN and END included"),
-        ("WATCHDOG", "rw", "cycles without any progress after which the run stops; 0 turns it off"),
+        (
+            "WATCHDOG",
+            "rw",
+            "cycles without any progress after which the run stops; 0 turns it off; "
+            f"0x{WATCHDOG_CYCLES:08X} after a reset",
+        ),
         ("INTERRUPT_ENABLE", "rw", "bit 0: raise the interrupt on done or error"),
         ("TRACE_ENABLE", "rw", "bit 0: write a trace record for every instruction"),
-        ("TRACE_COUNT", "ro", "trace records written since the start"),
+        ("TRACE_COUNT", "ro", "trace records written since the start; valid while nothing runs"),
     ]
     wide = [
         *((f"{name}_BASE", "rw", f"DRAM address of the {name.lower()} buffer; a multiple of 16")
@@ -82,7 +96,8 @@ def _register_map() -> tuple[Register, ...]:
         *((name, "ro", what) for name, what in _counters()),
     ]  # fmt: skip
     registers = [
-        Register(name, 4 * i, access, what) for i, (name, access, what) in enumerate(plain)
+        Register(name, 4 * i, access, what, WATCHDOG_CYCLES if name == "WATCHDOG" else 0)
+        for i, (name, access, what) in enumerate(plain)
     ]
     start = 0x80
     for i, (name, access, what) in enumerate(wide):

@@ -37,6 +37,7 @@ def _values() -> dict[str, int]:
 
 
 VALUES = _values()
+_INITIAL = {register.name: register.initial for register in REGISTERS}
 STATES = {"STATUS": 4, "ERROR_CODE": 4, "ERROR_INDEX": INDEX_BITS, "TRACE_COUNT": 32}
 """Registers that the machine writes, with their widths (counters apart)."""
 
@@ -53,7 +54,10 @@ class Registers(Component):
         self._arch = arch
         super().__init__({
             **lite_ports(),
-            **{name.lower(): Out(width) for name, width in VALUES.items()},
+            **{
+                name.lower(): Out(width, init=_INITIAL.get(name, 0))
+                for name, width in VALUES.items()
+            },
             **{name.lower(): In(width) for name, width in STATES.items()},
             "start": Out(1),
             "reset": Out(1),

@@ -80,7 +80,7 @@ class ReferenceDevice:
         self._machine = Machine(arch, {}, dram=dram, check=check)
         self._buffers: dict[int, ReferenceBuffer] = {}
         self._next_address = _PAGE
-        self._values = {register.name: 0 for register in registers.REGISTERS}
+        self._values = {register.name: register.initial for register in registers.REGISTERS}
         self._values["ID"] = registers.MAGIC
         self._values["ISA_VERSION"] = ISA_VERSION
         self._values["FINGERPRINT"] = arch.fingerprint

@@ -9,7 +9,14 @@ from amaranth.hdl import Module
 from amaranth.sim import Simulator
 
 from codesign.arch import ISA_VERSION, preset
-from codesign.registers import ADDRESS_BITS, COUNTERS, MAGIC, OFFSETS, REGISTERS
+from codesign.registers import (
+    ADDRESS_BITS,
+    COUNTERS,
+    MAGIC,
+    OFFSETS,
+    REGISTERS,
+    WATCHDOG_CYCLES,
+)
 from hw.counters import Counters
 from hw.registers import VALUES, Registers
 
@@ -97,9 +104,9 @@ def test_strobes_choose_bytes() -> None:
     host = Host(2)
 
     async def check(ctx):
-        expected = 0
+        expected = WATCHDOG_CYCLES
         for strobe in range(16):
-            value = host.rng.getrandbits(32)
+            value = host.rng.getrandbits(32) if strobe else 0
             await host.write(ctx, OFFSETS["WATCHDOG"], value, strobe)
             mask = sum(0xFF << 8 * i for i in range(4) if strobe >> i & 1)
             expected = expected & ~mask | value & mask
