@@ -61,8 +61,9 @@ class Fetch(Component):
 
     A part that does not start with BEGIN, ends without END, has either elsewhere, is empty or lies
     at an offset that is no multiple of an instruction is MALFORMED; one that reaches beyond the
-    program buffer is refused as a whole (ADDRESS_RANGE, index 0). ``flushed`` must be high before
-    ``done``: the trace holds it low while it has records.
+    program buffer is refused as a whole (ADDRESS_RANGE, index 0). So is one whose trace would begin
+    between two records (``unaligned``, MALFORMED). ``flushed`` must be high before ``done``: the
+    trace holds it low while it has records.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -74,6 +75,7 @@ class Fetch(Component):
             "size": In(ADDRESS_BITS),
             "part_offset": In(32),
             "part_count": In(32),
+            "unaligned": In(1),
             "burst": Out(stream.Signature(Burst())),
             "beat_valid": In(1),
             "beat": In(arch.dma_bits),
@@ -265,11 +267,12 @@ class Fetch(Component):
         m.d.comb += control.idle.eq(fsm.ongoing("IDLE"))
 
     def _contradicts(self):
-        """Whether address, offset or count of the part cannot be right."""
+        """Whether address, offset, count or trace of the part cannot be right."""
         unaligned = Cat(
             self.part_offset[: (INSTRUCTION_BYTES - 1).bit_length()], self.base[:ALIGNMENT_BITS]
         ).any()
-        return unaligned | (self.part_count == 0) | self.part_count[INDEX_BITS:].any()
+        count = self.part_count
+        return unaligned | self.unaligned | (count == 0) | count[INDEX_BITS:].any()
 
     def _verdict(self, state: "_State", first, last):
         begin = instruction_layout(Opcode.BEGIN)(state.word[: isa.width(isa.LAYOUTS[Opcode.BEGIN])])

@@ -16,7 +16,7 @@ from hw.load import Load
 from hw.registers import Registers
 from hw.save import Save
 from hw.tokens import Tokens
-from hw.trace import Trace
+from hw.trace import RECORD_BITS, Trace
 
 SLAVE, MASTER = "s_axi_", "m_axi_"
 
@@ -143,6 +143,7 @@ class Top(Component):
             fetch.size.eq(registers.program_size),
             fetch.part_offset.eq(registers.part_offset),
             fetch.part_count.eq(registers.part_count),
+            fetch.unaligned.eq(registers.trace_enable & registers.trace_base[:RECORD_BITS].any()),
             fetch.settled.eq(load.control.idle & self._calc.control.idle & save.control.idle),
             fetch.flushed.eq(trace.flushed),
             trace.now.eq(run.now),

@@ -16,7 +16,8 @@ from hw.interfaces import INDEX_BITS
 from hw.transfer import add_carry
 
 _HALF = 16
-_OFFSET_BITS = TRACE_RECORD_BYTES.bit_length() - 1
+RECORD_BITS = TRACE_RECORD_BYTES.bit_length() - 1
+"""Low bits of a record's address: zero."""
 
 
 class Retirement(data.StructLayout):
@@ -107,10 +108,10 @@ class Trace(Component):
         address = Signal(ADDRESS_BITS)
         carry, count_carry = Signal(), Signal()
         low_fits, high_fits, high_equal = Signal(), Signal(), Signal()
-        offset = Cat(Const(0, _OFFSET_BITS), self.count)
+        offset = Cat(Const(0, RECORD_BITS), self.count)
         half = ADDRESS_BITS // 2
-        room = self.size[_OFFSET_BITS:]
-        base = Cat(Const(0, _OFFSET_BITS), self.base[_OFFSET_BITS:])
+        room = self.size[RECORD_BITS:]
+        base = Cat(Const(0, RECORD_BITS), self.base[RECORD_BITS:])
         m.d.sync += self.fault.eq(0)
         m.d.comb += [
             self.burst.payload.address.eq(address),

@@ -9,7 +9,7 @@ from codesign import isa
 from codesign.arch import TABLE_ENTRIES, TAP_ENTRY_BITS, Arch
 from codesign.isa import BANK, Base, Opcode, Target
 from codesign.latency import BURST_BEATS
-from codesign.registers import ADDRESS_BITS
+from codesign.registers import ADDRESS_BITS, ALIGNMENT
 from hw.axi import Burst
 
 _HALF = ADDRESS_BITS // 2
@@ -18,8 +18,8 @@ levels of logic.
 """
 ONCHIP_BITS = 20
 """Width of on-chip addresses in LOAD and SAVE."""
-ALIGNMENT_BITS = 4
-"""DRAM offsets, strides and bases are multiples of 16 bytes."""
+ALIGNMENT_BITS = ALIGNMENT.bit_length() - 1
+"""Low bits of DRAM offsets, strides and bases: zero."""
 
 
 class Buffers(data.ArrayLayout):
@@ -102,8 +102,9 @@ class BurstWalk(Component):
 
     The first burst is offered ``latency.burst_offer()`` cycles after the span is taken. Rows follow
     each other every 4 cycles, bursts every 3 at best: rows of 4 beats and more leave no gap on the
-    bus. Each row is checked against ``size`` before its first burst; one that reaches beyond raises
-    ``fault`` for one cycle and ends the walk. ``stop`` withholds further bursts.
+    bus. Each row is checked against ``size`` before its first burst; one that reaches beyond, or
+    any of a buffer that ends beyond the last address, raises ``fault`` for one cycle and ends the
+    walk. ``stop`` withholds further bursts.
     """
 
     def __init__(self, arch: Arch, beats: int, longest: int = BURST_BEATS) -> None:
@@ -135,13 +136,15 @@ class BurstWalk(Component):
         offset = Signal(ADDRESS_BITS + 1)
         rows = Signal(16)
         address, end, step = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS + 2), Signal(offset.shape())
-        carries = Signal(3)
+        limit = Signal(ADDRESS_BITS + 1)
+        carries = Signal(4)
         low_over, high_over, high_equal, over = Signal(), Signal(), Signal(), Signal()
         beat_shift = self._arch.beat_bytes.bit_length() - 1
         sums = (
             (address, span.base, offset),
             (end, Cat(Const(0, beat_shift), span.beats), offset),
             (step, span.stride, offset),
+            (limit, span.base, span.size),
         )
         m.d.comb += [
             row.payload.eq(address),
@@ -170,7 +173,10 @@ class BurstWalk(Component):
                 m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.sync += [
-                    high_over.eq(end[_HALF:] > _high(span.size)),
+                    high_over.eq(
+                        (end[_HALF:] > _high(span.size))
+                        | (limit[ADDRESS_BITS] & limit[:ADDRESS_BITS].any())
+                    ),
                     high_equal.eq(end[_HALF:] == _high(span.size)),
                 ]
                 m.next = "OFFER"

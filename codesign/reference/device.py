@@ -157,6 +157,12 @@ class ReferenceDevice:
         machine.buffers = {base: self._bound(base.name) for base in Base}
         machine.addresses = {base: self._wide(f"{base.name}_BASE") for base in Base}
         machine.trace = bool(self._values["TRACE_ENABLE"] & 1)
+        if machine.trace and self._wide("TRACE_BASE") % TRACE_RECORD_BYTES:
+            raise MachineError(
+                f"TRACE_BASE=0x{self._wide('TRACE_BASE'):X} is no multiple of {TRACE_RECORD_BYTES}",
+                ErrorCode.MALFORMED,
+                0,
+            )
         return machine.run(self._values["PART_OFFSET"], self._values["PART_COUNT"])
 
     def _wide(self, name: str) -> int:

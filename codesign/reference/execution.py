@@ -149,12 +149,16 @@ class Execution:
 
     def _whole_part(self) -> None:
         """Refuse what cannot be a part of the program."""
+        address, size = self.setting.addresses[Base.PROGRAM], self._sizes[Base.PROGRAM]
+        buffer = list(faults.buffer_faults("PROGRAM", address, size))
+        self._refuse(0, (fault for fault in buffer if fault[0] is ErrorCode.MALFORMED))
         if self._offset % isa.INSTRUCTION_BYTES or not 0 < self._count < 1 << INDEX_BITS:
             what = f"part of {self._count} instructions at byte {self._offset}"
             self._stop(0, ErrorCode.MALFORMED, what)
+        self._refuse(0, buffer)
         end = self._offset + self._count * isa.INSTRUCTION_BYTES
-        if end > self._sizes[Base.PROGRAM]:
-            what = f"part ends at byte {end} of a program of {self._sizes[Base.PROGRAM]}"
+        if end > size:
+            what = f"part ends at byte {end} of a program of {size}"
             self._stop(0, ErrorCode.ADDRESS_RANGE, what)
 
     # --- what can happen next --------------------------------------------------------------
@@ -367,8 +371,8 @@ class Execution:
     def _start_transfer(self, unit: Unit, head: _Queued) -> None:
         setting, i = self.setting, head.instruction
         base = Base(i["base"])
-        address = setting.addresses[base]
-        self._refuse(head.index, faults.transfer_faults(setting.arch, i, self._sizes[base]))
+        address, size = setting.addresses[base], self._sizes[base]
+        self._refuse(head.index, faults.transfer_faults(setting.arch, i, size, address))
         transfer = Transfer.of(setting.arch, i)
         if setting.hazards:
             setting.hazards.transfer(unit, head.index, head.clock, base, transfer)

@@ -12,6 +12,7 @@ from codesign.reference.memory import (
     depth,
     depthwise_words,
 )
+from codesign.registers import ADDRESS_BITS, ALIGNMENT
 
 Fault = tuple[ErrorCode, str]
 _BANKS = {prefix: (f"{prefix}_bank", f"{prefix}_pitch_bank") for prefix in ("dst", "res")}
@@ -31,12 +32,27 @@ def begin_faults(arch: Arch, i: Instruction) -> Iterator[Fault]:
         )
 
 
-def transfer_faults(arch: Arch, i: Instruction, size: int) -> Iterator[Fault]:
-    """LOAD and SAVE: ``size`` is that of the DRAM buffer in bytes."""
+def buffer_faults(name: str, address: int, size: int) -> Iterator[Fault]:
+    """A buffer in DRAM that no part or transfer may use."""
+    if address % ALIGNMENT:
+        yield ErrorCode.MALFORMED, f"{name}_BASE=0x{address:X} is no multiple of {ALIGNMENT}"
+    if address + size > 1 << ADDRESS_BITS:
+        yield (
+            ErrorCode.ADDRESS_RANGE,
+            f"buffer {name} ends at 0x{address + size:X}, beyond {ADDRESS_BITS} bits of address",
+        )
+
+
+def transfer_faults(arch: Arch, i: Instruction, size: int, address: int = 0) -> Iterator[Fault]:
+    """LOAD and SAVE: ``size`` is that of the DRAM buffer in bytes, ``address`` where it begins."""
     malformed = [f"{field}=0" for field in ("rows", "words") if not i[field]]
     malformed += [
-        f"{field} is no multiple of 16" for field in ("offset", "stride") if i[field] % 16
+        f"{field} is no multiple of {ALIGNMENT}"
+        for field in ("offset", "stride")
+        if i[field] % ALIGNMENT
     ]
+    buffer = list(buffer_faults(Base(i["base"]).name, address, size))
+    malformed += [what for code, what in buffer if code is ErrorCode.MALFORMED]
     target = i["target"] if i.opcode is Opcode.LOAD else Target.ACT
     if target > max(Target):
         malformed.append(f"target={target}")
@@ -51,6 +67,7 @@ def transfer_faults(arch: Arch, i: Instruction, size: int) -> Iterator[Fault]:
     if malformed:
         yield ErrorCode.MALFORMED, ", ".join(malformed)
         return
+    yield from buffer
     transfer = Transfer.of(arch, i)
     last, limit = int(transfer.words[-1, -1]), depth(arch, transfer.target)
     if last >= limit:

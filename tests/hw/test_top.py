@@ -293,6 +293,46 @@ def test_trace_has_a_record_for_every_instruction() -> None:
     machine.run(host)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "code", "index"),
+    [
+        ("TRACE_BASE_LOW", BUFFERS["TRACE"] + 8, ErrorCode.MALFORMED, 0),
+        ("INPUT_BASE_LOW", BUFFERS["INPUT"] + 8, ErrorCode.MALFORMED, 1),
+    ],
+)
+def test_buffers_that_cannot_be(name: str, value: int, code: int, index: int) -> None:
+    machine = Machine(ARCH, seed=4)
+
+    async def host(ctx):
+        await machine.set_up(ctx)
+        await machine.write(ctx, "TRACE_ENABLE", 1)
+        await machine.write(ctx, name, value)
+        count = machine.program([LOAD, END])
+        assert await machine.start(ctx, count) == STATUS_ERROR
+        assert await machine.read(ctx, "ERROR_CODE") == code
+        assert await machine.read(ctx, "ERROR_INDEX") == index
+
+    machine.run(host)
+
+
+@pytest.mark.parametrize("beyond", [0, 16])
+def test_buffer_that_ends_beyond_the_last_address(beyond: int) -> None:
+    machine = Machine(ARCH, seed=4)
+    size = (1 << 40) - BUFFERS["INPUT"] + beyond
+
+    async def host(ctx):
+        await machine.set_up(ctx)
+        await machine.write(ctx, "INPUT_SIZE_LOW", size & 0xFFFFFFFF)
+        await machine.write(ctx, "INPUT_SIZE_HIGH", size >> 32)
+        status = await machine.start(ctx, machine.program([LOAD, END]))
+        assert status == (STATUS_ERROR if beyond else STATUS_DONE)
+        code = ErrorCode.ADDRESS_RANGE if beyond else ErrorCode.NONE
+        assert await machine.read(ctx, "ERROR_CODE") == code
+        assert await machine.read(ctx, "ERROR_INDEX") == (1 if beyond else 0)
+
+    machine.run(host)
+
+
 def test_trace_stays_within_its_buffer() -> None:
     machine = Machine(ARCH, seed=4)
     filled(machine, 5)

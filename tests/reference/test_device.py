@@ -15,6 +15,7 @@ from codesign.registers import (
     STATUS_BUSY,
     STATUS_DONE,
     STATUS_ERROR,
+    WATCHDOG_CYCLES,
 )
 from tests.reference.assembly import CALC_TO_SAVE, LOAD_TO_CALC
 from tests.reference.test_hazards import PIXELS, TINY, copy, copying
@@ -83,6 +84,18 @@ def test_trace_fills_its_buffer_and_counts_what_is_lost():
     assert (np.diff(records[:, 1].astype(int)) > 0).all()
 
 
+@pytest.mark.parametrize("name", ["TRACE", "PROGRAM", "OUTPUT"])
+def test_buffers_must_begin_at_multiples_of_16(name):
+    bench = Bench(saving())
+    bench.bind("TRACE", 64)
+    bench.write("TRACE_ENABLE", 1)
+    bench.write(f"{name}_SIZE_LOW", bench.read(f"{name}_SIZE_LOW") - 8)
+    bench.write(f"{name}_BASE_LOW", bench.read(f"{name}_BASE_LOW") + 8)
+    assert bench.start() == STATUS_ERROR
+    assert bench.read("ERROR_CODE") == ErrorCode.MALFORMED
+    assert (bench.read("ERROR_INDEX") == 0) == (name != "OUTPUT")
+
+
 def test_errors_last_until_a_soft_reset():
     program = saving()
     program.instructions[3] = program.begin()
@@ -109,6 +122,7 @@ def test_registers_refuse_what_hardware_cannot_address():
         bench.device.read_register(2)
     with pytest.raises(ValueError, match="-1 does not fit 32 bits"):
         bench.write("WATCHDOG", -1)
+    assert bench.read("WATCHDOG") == WATCHDOG_CYCLES
     bench.write("ID", 5)
     assert bench.read("ID") == MAGIC
     assert bench.read("CONTROL") == 0
