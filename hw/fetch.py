@@ -13,13 +13,16 @@ from codesign.latency import FETCH_BURST_BEATS, FETCH_FIFO_BEATS, QUEUE_DEPTH
 from codesign.registers import ADDRESS_BITS
 from hw.axi import Burst
 from hw.interfaces import INDEX_BITS, UnitControl, instructions
-from hw.transfer import ALIGNMENT_BITS, BurstWalk, Credit, count_up, instruction_layout
+from hw.memories import fields_layout
+from hw.transfer import ALIGNMENT_BITS, BurstWalk, Credit, count_up
 
 
 class Queue(Component):
     """Instructions of one unit, each in as many bits as its layout has; latency two cycles."""
 
     def __init__(self, opcode: Opcode) -> None:
+        if QUEUE_DEPTH & (QUEUE_DEPTH - 1):
+            raise ValueError(f"QUEUE_DEPTH={QUEUE_DEPTH} is no power of two: addresses must wrap")
         self._bits = isa.width(isa.LAYOUTS[opcode])
         super().__init__({"i": In(instructions()), "o": Out(instructions()), "empty": Out(1)})
 
@@ -69,7 +72,7 @@ class Fetch(Component):
     def __init__(self, arch: Arch) -> None:
         self._arch = arch
         super().__init__({
-            "control": Out(UnitControl()),
+            "control": Out(UnitControl(tokens=False)),
             "start": In(1),
             "base": In(ADDRESS_BITS),
             "size": In(ADDRESS_BITS),
@@ -275,7 +278,8 @@ class Fetch(Component):
         return unaligned | self.unaligned | (count == 0) | count[INDEX_BITS:].any()
 
     def _verdict(self, state: "_State", first, last):
-        begin = instruction_layout(Opcode.BEGIN)(state.word[: isa.width(isa.LAYOUTS[Opcode.BEGIN])])
+        fields = isa.LAYOUTS[Opcode.BEGIN]
+        begin = fields_layout(fields)(state.word[: isa.width(fields)])
         stranger = (begin.isa_version != ISA_VERSION) | (
             begin.fingerprint != self._arch.fingerprint
         )

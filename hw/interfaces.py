@@ -1,8 +1,9 @@
 """Ports between the accelerator's components. One handshake everywhere: a transfer happens in a
 cycle with valid and ready.
 
-``valid`` never waits for ``ready``, no ``ready`` depends combinationally on a ``valid``, and every
-output is a register (or a few gates behind one), so that no path runs through two units.
+``valid`` never waits for ``ready``. No ``ready`` depends combinationally on its own ``valid``;
+within a unit it may on another stream's (LOAD takes a beat when it knows its word's place). Between
+units every output is a register or a few gates behind one, so that no path runs through two.
 """
 
 from amaranth.lib import data, stream
@@ -34,16 +35,14 @@ class UnitControl(Signature):
     bus runs to its end. available/take: token counters of the two peers (``isa.TOKEN_PEERS``) are
     non-zero / take one. give: add one. retired: one-cycle pulse on completion, with the
     instruction's index and start cycle (the end is ``now``). fault: one-cycle pulse with code and
-    index. idle: nothing in execution and nothing accepted.
+    index. idle: nothing in execution and nothing accepted. FETCH has no ``tokens``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tokens: bool = True) -> None:
         super().__init__({
             "now": In(32),
             "stop": In(1),
-            "available": In(2),
-            "take": Out(2),
-            "give": Out(2),
+            **({"available": In(2), "take": Out(2), "give": Out(2)} if tokens else {}),
             "retired": Out(1),
             "retired_index": Out(INDEX_BITS),
             "retired_start": Out(32),

@@ -7,16 +7,16 @@ from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
 from codesign.arch import Arch
-from codesign.isa import REGION, Opcode, Target
+from codesign.isa import LAYOUTS, REGION, Opcode, Target
 from hw.interfaces import INDEX_BITS, instructions
+from hw.memories import fields_layout
 from hw.transfer import (
     ALIGNMENT_BITS,
+    Area,
     Buffers,
-    Place,
     Span,
     beat_count,
     beats_bits,
-    instruction_layout,
     memory_shape,
 )
 
@@ -26,7 +26,7 @@ class Job(data.StructLayout):
 
     def __init__(self) -> None:
         super().__init__({
-            "place": Place(),
+            "place": Area(),
             "target": 3,
             "region": REGION,
             "signal": 2,
@@ -65,7 +65,7 @@ class Issue(Component):
 
     def elaborate(self, platform):
         m = Module()
-        fields = Signal(instruction_layout(self._opcode))
+        fields = Signal(fields_layout(LAYOUTS[self._opcode]))
         malformed, lacking = Signal(), Signal()
         m.d.comb += lacking.eq((fields.wait & ~self.available).any())
         with m.FSM() as fsm:

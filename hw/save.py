@@ -139,6 +139,8 @@ class _Words(Component):
     """Reads a job's words in order, as far ahead as there is room; each comes with ``row_end``."""
 
     def __init__(self, arch: Arch) -> None:
+        if SAVE_WORDS & (SAVE_WORDS - 1):
+            raise ValueError(f"SAVE_WORDS={SAVE_WORDS} is no power of two: addresses must wrap")
         self._arch = arch
         self._bits = 8 * arch.act_word_bytes
         super().__init__({

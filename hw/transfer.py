@@ -1,6 +1,6 @@
 """What LOAD, SAVE and FETCH share: the walks over DRAM in bursts and over words on chip."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
@@ -27,14 +27,6 @@ class Buffers(data.ArrayLayout):
 
     def __init__(self) -> None:
         super().__init__(data.StructLayout({"base": ADDRESS_BITS, "size": ADDRESS_BITS}), len(Base))
-
-
-def instruction_layout(opcode: Opcode) -> data.StructLayout:
-    """The fields of ``isa.LAYOUTS`` as a hardware structure."""
-    return data.StructLayout({
-        field.name: signed(field.bits) if field.signed else unsigned(field.bits)
-        for field in isa.LAYOUTS[opcode]
-    })  # fmt: skip
 
 
 def memory_shape(arch: Arch, target: Target) -> tuple[int, int]:
@@ -293,6 +285,8 @@ class BeatFifo(Component):
     """
 
     def __init__(self, width: int, depth: int) -> None:
+        if depth & (depth - 1):
+            raise ValueError(f"depth={depth} is no power of two: addresses must wrap")
         self._width, self._depth = width, depth
         super().__init__({
             "write": In(1),
@@ -318,7 +312,7 @@ class BeatFifo(Component):
         return m
 
 
-class Place(data.StructLayout):
+class Area(data.StructLayout):
     """A transfer's words on chip. ``act``: banks count; else only addresses do. Addresses from
     ``depth`` on are outside.
     """
@@ -361,14 +355,14 @@ class PlaceWalk(Component):
     def __init__(self, arch: Arch) -> None:
         self._pixels = arch.pixels
         super().__init__({
-            "i": In(stream.Signature(Place())),
+            "i": In(stream.Signature(Area())),
             "o": Out(stream.Signature(Word())),
             "busy": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform):
         m = Module()
-        place = Signal(Place())
+        place = Signal(Area())
         active = Signal()
         bank, address = Signal(BANK), Signal(ONCHIP_BITS + 1)
         words, rows = Signal(_word_bits()), Signal(16)

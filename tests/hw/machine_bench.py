@@ -16,8 +16,8 @@ from codesign.arch import ISA_VERSION, Arch
 from codesign.isa import ErrorCode, Instruction, Opcode
 from codesign.registers import CONTROL_START, OFFSETS, STATUS_BUSY, STATUS_RESETTING
 from hw.interfaces import calc_ports
+from hw.memories import fields_layout
 from hw.top import SLAVE, Top
-from hw.transfer import instruction_layout
 from tests.hw.axi_memory import AxiMemory
 
 BUFFERS = {"PROGRAM": 0x0, "INPUT": 0x4000, "OUTPUT": 0x6000, "SCRATCH": 0x8000, "TRACE": 0xA000}
@@ -35,7 +35,7 @@ class StandIn(Component):
     def elaborate(self, platform):
         m = Module()
         self._act(m)
-        fields = Signal(instruction_layout(Opcode.CALC))
+        fields = Signal(fields_layout(isa.LAYOUTS[Opcode.CALC]))
         control, left, held, busy = self.control, Signal(16), Signal(), Signal()
         lacking = (fields.wait & ~control.available).any()
         m.d.comb += [
