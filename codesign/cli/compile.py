@@ -15,6 +15,7 @@ from codesign.cli.console import console
 from codesign.cli.model import FloatArray, Model, is_quantized, load_model, load_quantized
 from codesign.cli.options import EXISTING_FILE, FILE, arch_option, load_array, seed_option
 from codesign.compiler import compile as compile_graph
+from codesign.frontend.ends import host_steps
 from codesign.quant.calibrate import METHODS, Method
 from codesign.quant.quantize import quantize_network
 from codesign.report.run import latency_ms
@@ -85,7 +86,7 @@ def _graph(
     loaded = load_model(model, seed)
     samples = _substitute(loaded, seed) if given is None else given
     graph = quantize_network(loaded.network, samples.astype(np.float32), batch, method)
-    return graph, ()
+    return graph, host_steps(loaded.network, graph)
 
 
 def _substitute(model: Model, seed: int) -> FloatArray:

@@ -164,6 +164,8 @@ class Network:
     outputs: tuple[str, ...]
     origin: Mapping[str, str] = field(default_factory=dict)
     """Operation name -> its place in the user's network, for messages."""
+    host_steps: tuple[tuple[int, str], ...] = ()
+    """(index of an output, ``codesign.artifact.HostStep.op``): what follows it, in order."""
 
     def uses(self, tensor: str) -> int:
         """How often operations and outputs read the tensor."""

@@ -12,6 +12,7 @@ from torch.fx import Node
 
 from codesign.errors import GraphError, UnsupportedOpError
 from codesign.frontend import network as net
+from codesign.frontend import torch_ends
 from codesign.frontend.torch_ops import CONVERTERS
 from codesign.frontend.torch_place import place
 from codesign.frontend.torch_pointwise import pointwise
@@ -19,17 +20,15 @@ from codesign.frontend.torch_scope import Scope
 
 ACCEPTED = (
     "conv2d, linear, batch_norm, relu, relu6, clamp, max_pool2d, avg_pool2d, adaptive_avg_pool2d, "
-    "mean over H and W, add and sub of two tensors, flatten, zero padding, and any pointwise "
-    "function of one tensor"
+    "mean over H and W, add and sub of two tensors, flatten, zero padding, any pointwise function "
+    "of one tensor, and softmax or argmax at the very end"
 )
 aten = torch.ops.aten
-_HOST = (
-    "leave it to the host: it keeps the order of its inputs, so that the largest stays the largest"
-)
 _EVALUATE = "export the model in evaluation mode (model.eval())"
 REMEDIES: dict[Any, str] = {
-    aten._softmax.default: _HOST,
-    aten._log_softmax.default: _HOST,
+    aten._log_softmax.default: (
+        "leave it out, or end with softmax: both keep the order of their inputs"
+    ),
     aten.native_dropout.default: _EVALUATE,
     aten._native_batch_norm_legit_functional.default: _EVALUATE,
     aten._native_batch_norm_legit.no_stats: "it has no running statistics; track them",
@@ -66,6 +65,7 @@ class Converter:
         self._input = input_name
         self._returned = returned
         self._outputs: tuple[str, ...] = ()
+        self._host_steps: tuple[tuple[int, str], ...] = ()
 
     def network(self, name: str) -> net.Network:
         """What was converted."""
@@ -76,6 +76,7 @@ class Converter:
             (self._input,),
             self._outputs,
             self.scope.origin,
+            self._host_steps,
         )
 
     def convert(self, node: Node) -> None:
@@ -116,20 +117,33 @@ class Converter:
         every = node.args[0] if isinstance(node.args[0], tuple | list) else (node.args[0],)
         results = [every[index] for index in self._returned]
         for result in results:
+            if isinstance(result, Node) and result in self.scope.host:
+                continue
             if isinstance(result, Node) and self.scope.names.get(result) in self.scope.not_real:
                 raise GraphError(f"output {result} is no real tensor; return float32 tensors alone")
             if not isinstance(result, Node) or result not in self.scope.names:
                 raise GraphError(
                     f"output {result!r} does not depend on the input; return computed tensors alone"
                 )
-        self._outputs = tuple(
-            self.scope.names[result] for result in results if isinstance(result, Node)
+        ends = [
+            self.scope.host.get(result) or (self.scope.names[result], ())
+            for result in results
+            if isinstance(result, Node)
+        ]
+        self._outputs = tuple(tensor for tensor, _ in ends)
+        self._host_steps = tuple(
+            (index, kind) for index, (_, kinds) in enumerate(ends) for kind in kinds
         )
 
     def _call(self, node: Node) -> None:
         target: Any = node.target
         sources = [source for source in node.all_input_nodes if source in self.scope.names]
-        if target is operator.getitem:
+        torch_ends.refuse_readers(self.scope, node)
+        if target in torch_ends.KINDS and not self.scope.constants.keys() >= {
+            *node.all_input_nodes
+        }:
+            torch_ends.step(self.scope, node)
+        elif target is operator.getitem:
             self._getitem(node)
         elif not isinstance(node.meta.get("val"), torch.Tensor | tuple | list):
             return  # sizes of a dynamic batch and assertions on them: shapes are read elsewhere

@@ -21,7 +21,8 @@ class Scope:
     to values.
 
     ``ops``, ``shapes`` and ``not_real`` (types of tensors that are not float32) are by tensor,
-    ``origin`` by operation; ``batch`` is the example's, a number or a symbol.
+    ``origin`` by operation; ``host`` maps nodes that the host computes to a tensor and the steps
+    behind it; ``batch`` is the example's, a number or a symbol.
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
@@ -32,6 +33,7 @@ class Scope:
         self.shapes: dict[str, Shape] = {}
         self.origin: dict[str, str] = {}
         self.not_real: dict[str, torch.dtype] = {}
+        self.host: dict[Node, tuple[str, tuple[str, ...]]] = {}
         self.batch: Any = None
 
     def name(self, node: Node) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from codesign.artifact import Program
+from codesign.artifact import HostStep, Program
 from tests.cli.conftest import EXAMPLES, Command
 
 
@@ -51,7 +51,7 @@ def no_pair() -> torch.nn.Module:
 
 
 def unsupported() -> tuple[torch.nn.Module, torch.Tensor]:
-    return torch.nn.Softmax(dim=1), torch.zeros(1, 3, 4, 4)
+    return torch.nn.LayerNorm(4), torch.zeros(1, 3, 4, 4)
 
 
 def too_large() -> tuple[torch.nn.Module, torch.Tensor]:
@@ -66,7 +66,7 @@ def too_large() -> tuple[torch.nn.Module, torch.Tensor]:
         ("no_such_module:f", "tiny", "module 'no_such_module' cannot be imported from here"),
         ("math:f", "tiny", "module 'math' has no function 'f'"),
         (function("no_pair"), "tiny", "return (torch.nn.Module, example input tensor)"),
-        (function("unsupported"), "tiny", "softmax"),
+        (function("unsupported"), "tiny", "native_layer_norm"),
         (function("too_large"), "tiny", "the architecture has"),
         (function("no_pair"), "huge", "no preset is called 'huge'; there are pynq_z2, tiny"),
     ],
@@ -91,3 +91,17 @@ def test_calibration_must_be_an_npy_file(tmp_path: Path, codesign: Command) -> N
     outcome = codesign("compile", function("unsupported"), "--arch", "tiny", "-o", tmp_path / "p",
                        "--calibration", tmp_path / "x.npz")  # fmt: skip
     assert "holds several arrays" in outcome.err
+
+
+def ends_with_softmax() -> tuple[torch.nn.Module, torch.Tensor]:
+    model = torch.nn.Sequential(torch.nn.Conv2d(2, 5, 4), torch.nn.Flatten(), torch.nn.Softmax(1))
+    return model, torch.ones(1, 2, 4, 4)
+
+
+def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path, codesign: Command) -> None:
+    path = tmp_path / "net.prog"
+    outcome = codesign("compile", function("ends_with_softmax"), "--arch", "tiny", "-o", path)
+    assert outcome.code == 0, outcome.err
+    program = Program.load(path)
+    (output,) = program.graph.outputs
+    assert program.host_steps == (HostStep("softmax", output, {"beta": 1.0}),)

@@ -41,7 +41,31 @@ class Sum(nn.Module):
 
 
 LAYERS = [
-    (nn.Softmax(1), "aten._softmax.default at block.0 (Softmax)", "leave it to the host"),
+    (
+        nn.Softmax(2),
+        "aten._softmax.default at block.0 (Softmax)",
+        "it is over axis 2 of 4; axis 1 is accepted",
+    ),
+    (
+        nn.Sequential(nn.Softmax(1), nn.ReLU()),
+        "aten._softmax.default at block.0.0 (Softmax)",
+        "it must be the last operation of the network, which the host does",
+    ),
+    (
+        nn.Sequential(nn.Softmax(1), nn.Softmax(1)),
+        "aten._softmax.default at block.0.1 (Softmax)",
+        "it must be the last operation of the network, which the host does",
+    ),
+    (
+        nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Softmax(1)),
+        "aten._softmax.default at block.0.2 (Softmax)",
+        "it is over a flattened map; pool it to 1x1, or end with a linear layer",
+    ),
+    (
+        nn.LogSoftmax(1),
+        "aten._log_softmax.default at block.0 (LogSoftmax)",
+        "leave it out, or end with softmax",
+    ),
     (
         nn.ConvTranspose2d(4, 4, 3),
         "aten.convolution.default at block.0 (ConvTranspose2d)",
@@ -106,7 +130,8 @@ FUNCTIONS: list[tuple[Callable[..., torch.Tensor], str]] = [
     (lambda x: fn.dropout(x, 0.5, True), "export the model in evaluation mode"),
     (lambda x: x.to(torch.bfloat16), "it makes torch.bfloat16; the network must stay in float32"),
     (lambda x: x + torch.zeros(4, 8, 8), "its constant has shape (4, 8, 8); one element, or"),
-    (lambda x: x.argmax(1), "aten.argmax.default"),
+    (lambda x: x.argmax(), "it is over axis None of 4; axis 1 is accepted"),
+    (lambda x: x.argmax(1) + 1, "it must be the last operation of the network"),
 ]
 
 
