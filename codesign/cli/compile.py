@@ -12,7 +12,7 @@ from codesign import ir
 from codesign.arch import Arch
 from codesign.artifact import HostStep
 from codesign.cli.console import console
-from codesign.cli.model import FloatArray, Model, is_quantized, load_model, load_quantized
+from codesign.cli.model import FloatArray, Model, is_quantized, load_graph, load_model
 from codesign.cli.options import EXISTING_FILE, FILE, arch_option, load_array, seed_option
 from codesign.compiler import compile as compile_graph
 from codesign.frontend.ends import host_steps
@@ -51,7 +51,8 @@ def command(
     """Quantise MODEL to int8 and compile it for an architecture.
 
     MODEL is a `.pt2` file that torch.export.save wrote, or `module:function`: a function without
-    arguments that returns (torch.nn.Module, example input). A `.tflite` file is quantised already:
+    arguments that returns (torch.nn.Module, example input). A `.onnx` file is a float model, or a
+    quantised one in the QDQ format. Of those and `.tflite` files, which are quantised already,
     weights and scales are taken as they are.
 
     \b
@@ -59,6 +60,7 @@ def command(
       codesign compile net.pt2 --arch pynq_z2 --calibration images.npy -o net.prog
       codesign compile codesign.zoo.resnet8:resnet8 --arch pynq_z2 -o resnet8.prog
       codesign compile model.tflite --arch pynq_z2 -o model.prog
+      codesign compile model.onnx --arch pynq_z2 --calibration images.npy -o model.prog
       codesign compile mine:network --arch board.yaml --batch 4 -o mine.prog
     """
     graph, steps = _graph(model, calibration, method, batch, seed)
@@ -80,8 +82,7 @@ def _graph(
     if is_quantized(model):
         if calibration:
             raise ValueError(f"{model!r} is quantised already; leave out --calibration")
-        imported = load_quantized(model, batch)
-        return imported.graph, imported.host_steps
+        return load_graph(model, batch)
     given = load_array(calibration) if calibration else None
     loaded = load_model(model, seed)
     samples = _substitute(loaded, seed) if given is None else given

@@ -1,14 +1,16 @@
-"""MODEL on the command line: a quantised TFLite file, a saved ``torch.export`` program, or a
-function that makes a model.
+"""MODEL on the command line: a TFLite or ONNX file, a saved ``torch.export`` program, or a function
+that makes a model.
 
 Frontends are imported where MODEL needs them: each takes a library that others can do without.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +18,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from codesign.artifact import HostStep
 from codesign.cli.console import console
 from codesign.errors import GraphError
 from codesign.frontend.network import Network
+from codesign.ir import Graph
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +42,31 @@ class Model:
 
 def is_quantized(model: str) -> bool:
     """Whether MODEL is quantised already, and needs no calibration."""
+    if model.endswith(".onnx"):
+        from codesign.frontend.onnx_file import read_model
+
+        return read_model(_existing(model)).quantized
     return model.endswith(".tflite")
+
+
+def load_graph(model: str, batch: int = 1) -> tuple[Graph, tuple[HostStep, ...]]:
+    """MODEL, a quantised file, as a graph, and what the host does behind it; warnings are printed.
+
+    Raises
+    ------
+    ValueError
+        MODEL is no file of a known kind.
+    CodesignError
+        The network cannot be imported.
+    """
+    if not model.endswith(".onnx"):
+        imported = load_quantized(model, batch)
+        return imported.graph, imported.host_steps
+    from codesign.frontend.onnx import ClampedWeightsWarning, load_qdq
+
+    with _printed(ClampedWeightsWarning):
+        found = load_qdq(_existing(model), batch)
+    return found.graph, found.host_steps
 
 
 def load_quantized(model: str, batch: int = 1) -> Imported:
@@ -51,18 +79,29 @@ def load_quantized(model: str, batch: int = 1) -> Imported:
     CodesignError
         The network cannot be imported.
     """
-    if not is_quantized(model):
+    if not model.endswith(".tflite"):
         raise ValueError(f"MODEL {model!r} is no .tflite file")
-    if not Path(model).is_file():
-        raise ValueError(f"no file is called {model!r}")
+    path = _existing(model)
     from codesign.frontend.tflite import ClampedWeightsWarning, load_tflite
 
+    with _printed(ClampedWeightsWarning):
+        return load_tflite(path, batch)
+
+
+def _existing(model: str) -> Path:
+    if not Path(model).is_file():
+        raise ValueError(f"no file is called {model!r}")
+    return Path(model)
+
+
+@contextlib.contextmanager
+def _printed(category: type[Warning]) -> Iterator[None]:
+    """Print warnings of a category rather than raise or show them."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ClampedWeightsWarning)
-        imported = load_tflite(model, batch)
+        warnings.simplefilter("always", category)
+        yield
     for warning in caught:
         console.print(f"Warning: {warning.message}")
-    return imported
 
 
 def load_model(model: str, seed: int) -> Model:
@@ -71,26 +110,28 @@ def load_model(model: str, seed: int) -> Model:
     Raises
     ------
     ValueError
-        MODEL is neither a ``.pt2`` file nor ``module:function``.
+        MODEL is neither a ``.pt2`` or ``.onnx`` file nor ``module:function``.
     CodesignError
         The network cannot be converted.
     """
     if model.endswith(".pt2"):
         from codesign.frontend.torch_export import from_exported, load_program
 
-        path = Path(model)
-        if not path.is_file():
-            raise ValueError(f"no file is called {model!r}")
+        path = _existing(model)
         program = load_program(path)
         example = program.example_inputs[0][0] if program.example_inputs else None
         return Model(
             from_exported(program, path.stem), None if example is None else _array(example)
         )
+    if model.endswith(".onnx"):
+        from codesign.frontend.onnx import load_onnx
+
+        return Model(load_onnx(_existing(model)), None)
     module, colon, function = model.partition(":")
     if not colon:
         raise ValueError(
             f"MODEL {model!r} is neither a .pt2 file (torch.export.save) nor `module:function`, "
-            "nor a quantised .tflite file"
+            "nor a .tflite or .onnx file"
         )
     return _from_function(module, function, seed)
 

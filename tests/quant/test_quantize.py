@@ -17,7 +17,8 @@ from codesign.frontend import network as net
 from codesign.quant.accuracy import run_graph
 from codesign.quant.calibrate import calibrate
 from codesign.quant.execute import run
-from codesign.quant.quantize import BIAS_LIMIT, quantize, quantize_network, weight_scales
+from codesign.quant.operations import BIAS_LIMIT, weight_scales
+from codesign.quant.quantize import quantize, quantize_network
 from codesign.quant.values import Coding
 from codesign.reference import graph as reference
 

@@ -1,0 +1,207 @@
+"""What ONNX imports refuse, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from codesign.errors import CodesignError, GraphError, UnsupportedOpError
+from codesign.frontend.onnx import import_float, import_qdq, load_onnx
+from codesign.frontend.onnx_file import from_proto
+from tests.frontend.onnx_builder import Model
+
+ONES = np.ones((2, 3, 3, 3), np.float32)
+
+
+def refused(proto: onnx.ModelProto, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        import_float(from_proto(proto, "net"))
+
+
+def small() -> Model:
+    model = Model(["N", 3, 8, 8])
+    model.add("Conv", ONES)
+    return model
+
+
+# --- files -------------------------------------------------------------------------------------
+def test_damaged_files(tmp_path: Path) -> None:
+    whole = small().proto(rank=4).SerializeToString()
+    path = tmp_path / "net.onnx"
+    for content in (b"", b"not a model", whole[: len(whole) // 2], whole[:-1], whole[1:]):
+        path.write_bytes(content)
+        with pytest.raises(CodesignError, match=r"net\.onnx is no valid ONNX model: .*export it"):
+            load_onnx(path)
+
+
+def test_random_damage_never_escapes_as_another_error(tmp_path: Path) -> None:
+    whole = bytearray(small().proto(rank=4).SerializeToString())
+    random = np.random.default_rng(3)
+    path = tmp_path / "net.onnx"
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for position in random.integers(0, len(whole), 3):
+            damaged[position] = int(random.integers(0, 256))
+        path.write_bytes(bytes(damaged))
+        try:
+            load_onnx(path)
+        except CodesignError:
+            continue
+
+
+def test_external_data_that_is_missing(tmp_path: Path) -> None:
+    onnx.save(
+        small().proto(rank=4), tmp_path / "net.onnx", save_as_external_data=True,
+        location="weights.bin", size_threshold=0,
+    )  # fmt: skip
+    assert load_onnx(tmp_path / "net.onnx").ops
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(GraphError, match="no valid ONNX model"):
+        load_onnx(tmp_path / "net.onnx")
+
+
+def test_old_opsets() -> None:
+    refused(
+        small().proto(rank=4, opset=9), GraphError,
+        "opset 9 is older than 11; convert the model with onnx.version_converter",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("extents", "match"),
+    [
+        (["N", 3, "H", "W"], r"dynamic shape \['N', 3, 'H', 'W'\]; the batch alone may be"),
+        (["N", 3, 8], r"\[B, C, H, W\] or \[B, F\] is accepted"),
+    ],
+)
+def test_input_shapes(extents: list[Any], match: str) -> None:
+    refused(Model(extents).proto(rank=4), GraphError, match)
+
+
+def test_input_types() -> None:
+    refused(
+        Model(["N", 4], TensorProto.INT64).proto(), GraphError,
+        "is INT64; FLOAT, INT8 and UINT8 are accepted",
+    )  # fmt: skip
+
+
+def test_several_inputs() -> None:
+    model = small()
+    model.inputs.append(onnx.helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 4]))
+    refused(model.proto(rank=4), GraphError, r"it has 2 inputs \['x', 'z'\]; one is accepted")
+
+
+def test_outputs() -> None:
+    model = small()
+    refused(model.proto(["x"], rank=4), GraphError, "output 'x' is the input")
+    model.constants["k"] = np.ones(1, np.float32)
+    refused(model.proto(["k"], rank=4), GraphError, "does not depend on the input")
+
+
+# --- nodes -------------------------------------------------------------------------------------
+NODES: dict[str, tuple[Callable[[Model], object], str]] = {
+    "transposed convolution": (
+        lambda m: m.add("ConvTranspose", np.ones((3, 2, 2, 2), np.float32)),
+        "ConvTranspose node 'convtranspose0' is not supported: .*use a convolution",
+    ),
+    "an operator that no unit has": (
+        lambda m: m.add("LSTM", np.ones((1, 4, 3), np.float32), np.ones((1, 4, 1), np.float32)),
+        "LSTM node 'lstm0' is not supported: the machine executes Abs, Add, ArgMax",
+    ),
+    "concatenation": (lambda m: m.add("Concat", "x", axis=1), "Concat node .*cannot join"),
+    "product of two tensors": (
+        lambda m: (m.add("Conv", ONES, pads=[1] * 4), m.add("Conv", ONES[:, :2], pads=[1] * 4),
+                   m.add("Mul", "t0")),
+        "Mul node 'mul2' .*only Add and Sub can",
+    ),
+    "padding left out of a mean": (
+        lambda m: m.add("AveragePool", kernel_shape=[3, 3], pads=[1] * 4),
+        r"AveragePool node .*padding \(1, 1, 1, 1\).*count_include_pad=1",
+    ),
+    "reflection": (
+        lambda m: m.add("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]), mode="reflect"),
+        "Pad node .*mode 'reflect'.*zeros around height and width",
+    ),
+    "padding with ones": (
+        lambda m: m.add("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.float32(1)),
+        r"Pad node .*with 1\.0; zeros",
+    ),
+    "mean over channels": (
+        lambda m: m.add("ReduceMean", axes=[1]), r"ReduceMean node .*axes \[1\]; height and width",
+    ),
+    "moved values": (
+        lambda m: m.add("Transpose", perm=[0, 2, 3, 1]), r"Transpose node .*moves values",
+    ),
+    "reshape into another map": (
+        lambda m: m.add("Reshape", np.array([-1, 6, 4, 8])), "Reshape node .*only flattening",
+    ),
+    "a map into a linear layer": (
+        lambda m: m.add("MatMul", np.ones((8, 2), np.float32)), r"\[B, F\] is accepted: flatten",
+    ),
+    "weights of other channels": (
+        lambda m: m.add("Conv", ONES[:, :2]), "Conv node .*do not fit 3 channels; export",
+    ),
+    "a kernel larger than its map": (
+        lambda m: m.add("Conv", np.ones((2, 3, 9, 9), np.float32)), "larger than its map",
+    ),
+    "computed weights": (
+        lambda m: m.add("Conv", "x"), "its operand 'x' must be a constant",
+    ),
+    "softmax": (
+        lambda m: m.add("Softmax", axis=1), "Softmax node 'softmax0' .*leave it to the host",
+    ),
+    "indices of a pool": (
+        lambda m: (m.add("MaxPool", outputs=2, kernel_shape=[2, 2]),
+                   m.add("Cast", inputs=["t0_1"], to=1)),
+        "Cast node .*operand 't0_1' is not computed",
+    ),
+    "dynamic quantisation": (
+        lambda m: m.add("DynamicQuantizeLinear", outputs=3), "quantises while it runs",
+    ),
+    "weights that are not finite": (
+        lambda m: m.add("Conv", ONES * np.inf), "parameters that are not finite",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_nodes(name: str) -> None:
+    build, match = NODES[name]
+    model = Model([1, 3, 8, 8])
+    build(model)
+    refused(model.proto(rank=4), CodesignError, match)
+
+
+def test_other_formats_of_quantised_models() -> None:
+    model = small()
+    one, zero = np.float32(1), np.float32(0)
+    domain = "qonnx.custom_op.general"
+    model.add("Quant", one, zero, np.float32(8), domain=domain)
+    refused(
+        model.proto(rank=4, domains={domain: 1}), UnsupportedOpError,
+        r"Quant node 'quant1' is not supported: QONNX \(Brevitas\) is not read yet; .*QDQ format",
+    )  # fmt: skip
+    model = small()
+    model.add("FusedConv", ONES, domain="com.microsoft")
+    refused(
+        model.proto(rank=4, domains={"com.microsoft": 1}), UnsupportedOpError,
+        "its domain is 'com.microsoft'",
+    )  # fmt: skip
+    model = Model([1, 3, 8, 8])
+    q, zero = np.float32(0.1), np.uint8(0)
+    model.add("QuantizeLinear", q, zero)
+    model.add("QLinearConv", q, zero, ONES.astype(np.int8), q, np.int8(0), q, zero)
+    with pytest.raises(UnsupportedOpError, match="quantise in the QDQ format"):
+        import_qdq(from_proto(model.proto(rank=4), "net"))
+
+
+def test_a_quantised_model_is_not_float() -> None:
+    model = Model([1, 4])
+    model.quantized(0.1, 0, np.int8)
+    refused(model.proto(), GraphError, "is quantised already; it needs no calibration")
