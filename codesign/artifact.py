@@ -31,8 +31,8 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,8 +44,10 @@ import numpy.typing as npt
 
 from codesign import ir, isa, registers
 from codesign.arch import ISA_VERSION, Arch
+from codesign.arith import INT8_MAX, INT8_MIN
 from codesign.errors import ProgramError
 from codesign.ir import Graph
+from codesign.report import files
 
 FORMAT_VERSION = 2
 MANIFEST, IMAGE, GRAPH = "manifest.json", "image.bin", "graph.npz"
@@ -147,20 +149,15 @@ class Program:
     host_steps: tuple[HostStep, ...] = ()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the program to one file, whole or not at all."""
-        path = Path(path)
+        """Write the program to one file, whole or not at all; folders on the way are made."""
         graph = _graph_to_bytes(self.graph)
         text = json.dumps(_manifest(self, graph), indent=1)
         members = ((MANIFEST, text.encode()), (IMAGE, self.image), (GRAPH, graph))
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:
-                for name, data in members:
-                    archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, data in members:
+                archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
+        files.write_bytes(Path(path), file.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Program:
@@ -168,23 +165,27 @@ class Program:
 
         Raises
         ------
+        OSError
+            The file cannot be read.
         ProgramError
             The file is no program, is damaged, or was written in another version's format.
         """
+        where, content = os.fspath(path), Path(path).read_bytes()
+        # zipfile, json, numpy and the classes below raise a dozen types on damaged content
         try:
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 text, image, graph = (archive.read(name) for name in (MANIFEST, IMAGE, GRAPH))
             manifest = json.loads(text)
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        except Exception as error:
             raise ProgramError(
-                f"{os.fspath(path)!r} is not a program ({error}); compile the network again"
+                f"{where!r} is not a program ({error}); compile the network again"
             ) from error
-        _check(manifest, image, graph, os.fspath(path))
+        _check(manifest, image, graph, where)
         try:
             return _program(manifest, image, _graph_from_bytes(graph))
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:
             raise ProgramError(
-                f"{os.fspath(path)!r}: the manifest is damaged ({error}); compile the network again"
+                f"{where!r}: the manifest is damaged ({error}); compile the network again"
             ) from error
 
 
@@ -269,7 +270,12 @@ def _program(manifest: Mapping[str, Any], image: bytes, graph: Graph) -> Program
 def _layout(values: Mapping[str, Any]) -> MapLayout:
     shape = tuple(values["shape"])
     fold = tuple((dy, dx) for dy, dx in values["fold"])
-    return MapLayout(**{**values, "shape": shape, "fold": fold})
+    layout = MapLayout(**{**values, "shape": shape, "fold": fold})
+    if not 0 < layout.scale < math.inf or not INT8_MIN <= layout.zero_point <= INT8_MAX:
+        raise ValueError(
+            f"map {layout.name!r} has scale {layout.scale}, zero point {layout.zero_point}"
+        )
+    return layout
 
 
 # --- the graph -----------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from host import steps
 from host.device import Buffer, ByteArray, Device
-from host.errors import AcceleratorError, DeviceMismatchError
-from host.manifest import Manifest, Part, read_program
+from host.errors import AcceleratorError, DeviceMismatchError, ProgramFileError
+from host.manifest import Manifest, MapLayout, Part, read_program
 from host.maps import Codes, MapTable
 from host.report import Report, make_report
 
@@ -83,9 +83,11 @@ class Accelerator:
         try:
             self._check_device()
             self._allocate(image)
-            self._inputs = [MapTable(layout) for layout in manifest.inputs]
-            self._outputs = [MapTable(layout) for layout in manifest.outputs]
-            self._tensors = {name: MapTable(at) for name, at in manifest.tensors.items()}
+            self._inputs = [_table(at, manifest.input_bytes) for at in manifest.inputs]
+            self._outputs = [_table(at, manifest.output_bytes) for at in manifest.outputs]
+            self._tensors = {
+                name: _table(at, manifest.scratch_bytes) for name, at in manifest.tensors.items()
+            }
             self._prepare()
         except BaseException:
             # what a failing device says first is what is wrong
@@ -348,6 +350,16 @@ class Accelerator:
     def _write_wide(self, name: str, value: int) -> None:
         self._write(f"{name}_LOW", value & _WORD)
         self._write(f"{name}_HIGH", value >> 32)
+
+
+def _table(layout: MapLayout, buffer_bytes: int) -> MapTable:
+    table = MapTable(layout)
+    if table.first < 0 or table.end > buffer_bytes:
+        raise ProgramFileError(
+            f"map {layout.name!r} takes bytes {table.first}..{table.end - 1} of a buffer of "
+            f"{buffer_bytes}: the program is damaged; compile the network again"
+        )
+    return table
 
 
 def _encode_one(table: MapTable, x: Array) -> Codes:

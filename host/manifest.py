@@ -7,11 +7,14 @@ come from the manifest, so that the driver itself knows none of them.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
 import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from host.errors import ProgramFileError
@@ -119,18 +122,22 @@ def read_program(path: str | os.PathLike[str]) -> tuple[Manifest, bytes]:
 
     Raises
     ------
+    OSError
+        The file cannot be read.
     ProgramFileError
         The file is no program, is damaged, or has another format.
     """
-    where = repr(os.fspath(path))
+    where, content = repr(os.fspath(path)), Path(path).read_bytes()
+    # zipfile and json, and values of another shape, raise a dozen types on damaged content
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             text, image = archive.read("manifest.json"), archive.read("image.bin")
         values = json.loads(text)
         found = values["format"]
         if found == FORMAT_VERSION:
             digest, manifest = values["image_sha256"], _manifest(values)
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError) as error:
+            _check(manifest, len(image))
+    except Exception as error:
         raise ProgramFileError(
             f"{where} is not a program ({error!r}); compile the network again"
         ) from error
@@ -166,6 +173,22 @@ def _manifest(values: Mapping[str, Any]) -> Manifest:
         errors={code: name for name, code in values["errors"].items()},
         units=tuple(values["units"]),
     )
+
+
+def _check(manifest: Manifest, image_bytes: int) -> None:
+    """``ValueError`` where no compiler wrote these values."""
+    if manifest.macs_per_cycle < 1 or manifest.beat_bytes < 1:
+        raise ValueError(f"arch is {manifest.arch}")
+    for part in (manifest.setup, manifest.infer):
+        if part.offset < 0 or part.count < 1 or part.offset >= image_bytes:
+            raise ValueError(f"{part} is outside the image's {image_bytes} bytes")
+    for layout in (*manifest.inputs, *manifest.outputs, *manifest.tensors.values()):
+        if not 0 < layout.scale < math.inf or not -128 <= layout.zero_point <= 127:
+            raise ValueError(
+                f"map {layout.name!r} has scale {layout.scale}, zero point {layout.zero_point}"
+            )
+        if min(*layout.shape, layout.batch, layout.block, len(layout.fold)) < 1:
+            raise ValueError(f"map {layout.name!r} is empty")
 
 
 def _layout(values: Mapping[str, Any]) -> MapLayout:

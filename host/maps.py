@@ -13,12 +13,19 @@ _LOW, _HIGH = -128, 127
 
 
 class MapTable:
-    """Moves one map [B, C, H, W] between numpy and its place in a buffer."""
+    """Moves one map [B, C, H, W] between numpy and its place in a buffer.
+
+    Attributes
+    ----------
+    first, end:
+        The bytes of the buffer that it takes, ``end`` excluded.
+    """
 
     def __init__(self, layout: MapLayout) -> None:
         self.layout = layout
         self.shape = (layout.batch, *layout.shape)
         self._bytes = _positions(layout)
+        self.first, self.end = int(self._bytes.min()), int(self._bytes.max()) + 1
         dy = [offset[0] for offset in layout.fold]
         dx = [offset[1] for offset in layout.fold]
         self._before = (max(0, -min(dy)), max(0, -min(dx)))

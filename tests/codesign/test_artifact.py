@@ -136,3 +136,31 @@ def test_failed_save_leaves_the_old_file(tmp_path, program):
         dataclasses.replace(program, image="no bytes").save(tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_any_damaged_byte_is_refused_or_harmless(tmp_path, program):
+    path = tmp_path / "a"
+    program.save(path)
+    content = path.read_bytes()
+    for position in range(0, len(content), 17):
+        damaged = bytearray(content)
+        damaged[position] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            found = Program.load(path)
+        except ProgramError:
+            continue
+        assert_same(found, program)
+
+
+def test_a_map_without_scale_is_refused(tmp_path, program):
+    layout = dataclasses.replace(program.inputs[0], scale=0.0)
+    dataclasses.replace(program, inputs=(layout,)).save(tmp_path / "a")
+    with pytest.raises(ProgramError, match=r"map 'x' has scale 0\.0"):
+        Program.load(tmp_path / "a")
+
+
+def test_a_program_is_as_readable_as_any_file(tmp_path, program):
+    program.save(tmp_path / "a")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -5,7 +5,8 @@ import pytest
 
 from host.driver import Accelerator
 from host.errors import AcceleratorError, DeviceMismatchError, ProgramFileError
-from tests.host.fake import FakeDevice, manifest, write_program
+from host.manifest import read_program
+from tests.host.fake import FakeDevice, layout, manifest, write_program
 
 SETUP, INFER = 0, 192
 BUFFERS = ("PROGRAM", "INPUT", "OUTPUT", "SCRATCH", "TRACE")
@@ -257,3 +258,52 @@ def test_programs_are_checked(tmp_path):
     del damaged["layers"]
     with pytest.raises(ProgramFileError, match=r"is not a program.*layers"):
         accelerator.load(write_program(path, damaged))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arch": 3},
+        {"arch": {"name": "tiny", "pixels": 0, "in_channels": 4, "out_channels": 4}},
+        {"inputs": [3]},
+        {"errors": []},
+        {"infer": {"offset": 512, "count": 5}},
+        {"setup": {"offset": 0, "count": 0}},
+        {"inputs": [layout((5, 2, 3), scale=0.0)]},
+        {"outputs": [layout((5, 2, 3), scale=float("nan"))]},
+        {"tensors": {"inner": layout((5, 2, 3), zero_point=200)}},
+        {"inputs": [layout((5, 0, 3))]},
+    ],
+)
+def test_damaged_values_are_refused(tmp_path, changes):
+    path = write_program(tmp_path / "net.zip", manifest(**changes))
+    with pytest.raises(ProgramFileError, match="is not a program"):
+        Accelerator(FakeDevice(77)).load(path)
+
+
+@pytest.mark.parametrize("changes", [{"offset": 10**6}, {"offset": -1}])
+def test_a_map_beyond_its_buffer_is_refused(tmp_path, changes):
+    device = FakeDevice(77)
+    path = write_program(tmp_path / "net.zip", manifest(inputs=[layout((5, 2, 3), **changes)]))
+    with pytest.raises(ProgramFileError, match=r"map 'x' takes bytes .* of a buffer of 96"):
+        Accelerator(device).load(path)
+    assert device.buffers == []
+
+
+def test_any_damaged_byte_is_refused_or_harmless(program):
+    content = program.read_bytes()
+    for position in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[position] ^= 0xFF
+        program.write_bytes(damaged)
+        try:
+            found = read_program(program)
+        except ProgramFileError:
+            continue
+        program.write_bytes(content)
+        assert found == read_program(program)
+
+
+def test_a_missing_file_is_no_damaged_one(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Accelerator(FakeDevice(77)).load(tmp_path / "none.prog")

@@ -1,8 +1,13 @@
 """Maps in buffers, against the formula of ``MapLayout`` element by element."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from codesign import artifact
+from codesign.quant.values import Coding
+from host import manifest
 from host.manifest import MapLayout
 from host.maps import MapTable
 
@@ -76,3 +81,16 @@ def test_quantize_rounds_ties_upwards_and_saturates():
 def test_nan_is_refused():
     with pytest.raises(ValueError, match="'x' holds NaN"):
         MapTable(make((1, 1, 1), batch=1)).quantize(np.full((1, 1, 1, 1), np.nan))
+
+
+def test_host_and_compiler_agree_on_format_and_codes():
+    assert manifest.FORMAT_VERSION == artifact.FORMAT_VERSION
+    rng = np.random.default_rng(8)
+    for scale, zero_point in ((0.5, -7), (0.0371, 120), (3e-5, -128)):
+        layout = dataclasses.replace(make((1, 1, 500)), scale=scale, zero_point=zero_point)
+        ties = scale * (rng.integers(-300, 300, 250) + 0.5)
+        values = np.concatenate([ties, scale * rng.normal(0, 100, 250), [np.inf, -np.inf]])
+        table, coding = MapTable(layout), Coding(scale, zero_point)
+        codes = table.quantize(values)
+        assert np.array_equal(codes, coding.encode(values))
+        assert np.array_equal(table.dequantize(codes), coding.decode(codes))
