@@ -144,29 +144,37 @@ class SimulationModel:
         stalls: Stalls | None = None,
         waveform: Path | None = None,
     ) -> None:
+        dram = dram or Dram()
+        _check_dram(dram)
+        if stalls is not None:
+            _check_stalls(stalls)
         self._library = _load(library)
         self._memories: dict[int, npt.NDArray[np.uint8]] = {}
-        self._handle = self._library.sim_create()
-        self.set_dram(dram or Dram())
+        self._open: int | None = self._library.sim_create()
+        self.set_dram(dram)
         if stalls is not None:
             self.set_stalls(stalls)
         if waveform is not None and not self._library.sim_trace_open(
             self._handle, str(waveform).encode()
         ):
+            self.close()
             raise ValueError(f"{waveform}: cannot trace; build the model with trace=True")
 
+    @property
+    def _handle(self) -> int:
+        """The simulation in C++, which a closed one has no more."""
+        if self._open is None:
+            raise ValueError("the simulation is closed; open another one")
+        return self._open
+
     def set_dram(self, dram: Dram) -> None:
+        _check_dram(dram)
         values = (dram.read_latency, dram.write_latency)
-        if min(values) < 1:
-            raise ValueError(f"{dram}: latencies must be at least 1 cycle")
-        if min(dram.reads_outstanding, dram.writes_outstanding) < 1:
-            raise ValueError(f"{dram}: at least one outstanding burst is needed")
         limits = (dram.reads_outstanding, dram.writes_outstanding)
         self._library.sim_timing(self._handle, _Dram(*values, *limits))
 
     def set_stalls(self, stalls: Stalls) -> None:
-        if not 0 <= stalls.probability < 1:
-            raise ValueError(f"stall probability {stalls.probability} is outside [0, 1)")
+        _check_stalls(stalls)
         chance = round(stalls.probability * _PROBABILITY_UNIT)
         chances = (ctypes.c_uint32 * len(STALL_CHANNELS))(*[chance] * len(STALL_CHANNELS))
         self._library.sim_stalls(self._handle, _Stalls(stalls.seed, chances, stalls.jitter))
@@ -175,12 +183,14 @@ class SimulationModel:
         """Let the accelerator see ``memory`` (contiguous bytes) at ``address``."""
         if memory.dtype != np.uint8 or not memory.flags.c_contiguous:
             raise ValueError("memory must be a contiguous array of uint8")
-        self._memories[address] = memory
         self._library.sim_map(self._handle, address, memory.nbytes, memory.ctypes.data)
+        self._memories[address] = memory
 
     def unmap(self, address: int) -> None:
-        self._library.sim_unmap(self._handle, address)
-        del self._memories[address]
+        """Take memory away; a closed simulation sees none any more."""
+        if self._open is not None:
+            self._library.sim_unmap(self._open, address)
+        self._memories.pop(address, None)
 
     def inject(
         self, first: int, last: int, response: Response, *, reads: bool = True, writes: bool = True
@@ -245,10 +255,22 @@ class SimulationModel:
         return Statistics(out.read_bursts, out.read_beats, out.write_bursts, out.write_beats)
 
     def close(self) -> None:
-        """End the simulation and complete its waveform; the object is of no use afterwards."""
-        if self._handle is not None:
-            self._library.sim_destroy(self._handle)
-            self._handle = None
+        """End the simulation and complete its waveform; any use afterwards is a ``ValueError``."""
+        if self._open is not None:
+            self._library.sim_destroy(self._open)
+            self._open = None
+
+
+def _check_dram(dram: Dram) -> None:
+    if min(dram.read_latency, dram.write_latency) < 1:
+        raise ValueError(f"{dram}: latencies must be at least 1 cycle")
+    if min(dram.reads_outstanding, dram.writes_outstanding) < 1:
+        raise ValueError(f"{dram}: at least one outstanding burst is needed")
+
+
+def _check_stalls(stalls: Stalls) -> None:
+    if not 0 <= stalls.probability < 1:
+        raise ValueError(f"stall probability {stalls.probability} is outside [0, 1)")
 
 
 def _load(path: Path) -> ctypes.CDLL:

@@ -156,3 +156,34 @@ def test_arguments_are_checked(library):
         SimulationModel(library, stalls=Stalls(1, probability=1.0))
     with pytest.raises(ValueError, match="contiguous array of uint8"):
         SimulationModel(library).map(0, np.zeros(4, np.int32))
+
+
+def test_a_closed_simulation_refuses_every_use(library):
+    copy = Copy(library)
+    copy.model.close()
+    copy.model.close()
+    uses = (
+        lambda: copy.model.cycle,
+        lambda: copy.model.idle,
+        lambda: copy.model.statistics,
+        lambda: copy.model.run(1),
+        lambda: copy.model.read_register(SOURCE),
+        lambda: copy.model.write_register(SOURCE, 0),
+        lambda: copy.model.map(TO, copy.target),
+        lambda: copy.model.set_dram(Dram()),
+        lambda: copy.model.set_stalls(Stalls(1)),
+        lambda: copy.model.inject(0, 1, Response.SLVERR),
+        copy.model.clear_faults,
+    )
+    for use in uses:
+        with pytest.raises(ValueError, match="the simulation is closed"):
+            use()
+    copy.model.unmap(FROM)
+
+
+def test_wrong_options_begin_no_simulation(tmp_path):
+    missing = tmp_path / "none.so"
+    with pytest.raises(ValueError, match="latencies must be at least 1 cycle"):
+        SimulationModel(missing, Dram(read_latency=0))
+    with pytest.raises(ValueError, match=r"stall probability 2 is outside \[0, 1\)"):
+        SimulationModel(missing, stalls=Stalls(1, probability=2))
