@@ -9,8 +9,13 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-DEFAULT_ROOT = Path("build/verilated")
-"""Relative to the directory that the program runs in: products belong to the project there."""
+
+def default_root() -> Path:
+    """The user's cache on this platform, one for all working directories."""
+    # those who never build need not have it installed
+    import platformdirs
+
+    return platformdirs.user_cache_path("codesign") / "builds"
 
 
 def digest(parts: Iterable[str | bytes]) -> str:
@@ -23,13 +28,16 @@ def digest(parts: Iterable[str | bytes]) -> str:
     return state.hexdigest()[:20]
 
 
-def cached(root: Path, key: str, make: Callable[[Path], object]) -> Path:
+def cached(root: Path | None, key: str, make: Callable[[Path], object]) -> Path:
     """The directory ``root/key``, filled by ``make`` if it is not there yet.
+
+    Without a ``root`` it is ``default_root()``.
 
     ``make`` writes into a scratch directory that takes its place only when complete, so a
     build that was interrupted is never used; of several processes that want the same product
     one builds and the others wait.
     """
+    root = default_root() if root is None else root
     final = root / key
     if final.is_dir():
         return final
@@ -39,6 +47,9 @@ def cached(root: Path, key: str, make: Callable[[Path], object]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if final.is_dir():
             return final
+        # whoever held the lock before and was killed could not clean up
+        for left in root.glob(f"{key}.*/"):
+            shutil.rmtree(left, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=root))
         try:
             make(scratch)

@@ -21,7 +21,6 @@ from amaranth.back import verilog
 from cocotb_tools.runner import get_runner
 
 from codesign.arch import preset
-from sim.cache import DEFAULT_ROOT
 from sim.verilator import BuildError, Model, build
 
 TOP = "bench_top"
@@ -71,7 +70,7 @@ class Result:
     failure: str
 
 
-def simulator(bench: Bench, cache: Path = DEFAULT_ROOT) -> Path:
+def simulator(bench: Bench, cache: Path | None = None) -> Path:
     """The executable that simulates a bench's component under cocotb, from the cache if it can."""
     module = importlib.import_module(f"sim.benches.{bench.module}")
     libraries = cocotb_tools.config.libs_dir

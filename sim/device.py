@@ -16,7 +16,7 @@ import codesign
 import hw
 from codesign.arch import Arch
 from codesign.reference.timing import Dram
-from sim.cache import DEFAULT_ROOT, cached, digest
+from sim.cache import cached, digest
 from sim.model import SimulationModel, Stalls, build_model
 
 TOP = "codesign_top"
@@ -27,7 +27,7 @@ _GRAIN = 64
 """Sizes in memory are multiples of it: a burst's last beat may reach beyond what was asked for."""
 
 
-def verilog(arch: Arch, cache: Path = DEFAULT_ROOT) -> str:
+def verilog(arch: Arch, cache: Path | None = None) -> str:
     """The accelerator's Verilog, generated again only when its sources or ``arch`` change."""
     sources = [
         *sorted(Path(hw.__path__[0]).glob("*.py")),
@@ -83,7 +83,7 @@ class RtlDevice:
     waveform:
         A VCD file to write (slow, and large).
     cache:
-        Where built models are kept.
+        Where built models are kept; the user's cache directory by default.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class RtlDevice:
         dram: Dram | None = None,
         stalls: Stalls | None = None,
         waveform: Path | None = None,
-        cache: Path = DEFAULT_ROOT,
+        cache: Path | None = None,
     ) -> None:
         begin = time.perf_counter()
         library = build_model(verilog(arch, cache), TOP, trace=waveform is not None, cache=cache)

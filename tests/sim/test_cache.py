@@ -33,6 +33,23 @@ def test_interrupted_build_leaves_nothing(tmp_path):
     assert [path.name for path in final.iterdir()] == ["whole"]
 
 
+def test_what_a_killed_build_left_is_swept(tmp_path):
+    (tmp_path / "key.left").mkdir()
+    (tmp_path / "key.left" / "half").touch()
+    (tmp_path / "other.left").mkdir()
+    cached(tmp_path, "key", lambda directory: (directory / "whole").touch())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "key.lock", "other.left"]
+
+
+def test_the_cache_is_the_users_whatever_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "home" / name)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    found = cached(None, "key", lambda directory: (directory / "whole").touch())
+    assert found == tmp_path / "home" / "codesign" / "builds" / "key"
+    assert not any((tmp_path / "work").iterdir())
+
+
 def test_digest_knows_where_parts_end():
     assert digest(["ab", "c"]) != digest(["a", "bc"])
 
