@@ -21,6 +21,7 @@ from codesign.frontend import network as net
 from codesign.frontend import onnx_pointwise as pointwise
 from codesign.frontend import onnx_qdq as qdq
 from codesign.frontend import onnx_windows as windows
+from codesign.frontend.ends import host_steps
 from codesign.frontend.onnx_evaluate import fold
 from codesign.frontend.onnx_file import ModelFile, Node, array_of_shape, read_model
 from codesign.frontend.onnx_scope import Scope
@@ -74,13 +75,7 @@ def import_float(model: ModelFile) -> net.Network:
     """Convert a float file that has been read."""
     if model.quantized:
         raise GraphError(f"{model.name!r} is quantised already; it needs no calibration")
-    scope = _convert(model)
-    for node in scope.on_host:
-        raise scope.unsupported(
-            node, "leave it to the host: it keeps the order of its inputs, so that the largest "
-            "stays the largest"
-        )  # fmt: skip
-    network, _ = _network(scope)
+    network = _network(_convert(model))
     net.verify(network)
     return network
 
@@ -93,7 +88,7 @@ def import_qdq(model: ModelFile, batch: int = 1) -> Imported:
             scope.read_real[tensor],
             f"it reads {tensor!r} unquantised, others read its codes; quantise every layer",
         )
-    plain, steps = _network(scope)
+    plain = _network(scope)
     # a coded tensor is rounded and saturated: as an output, it is not merged with what reads it
     kept = tuple(name for name in scope.codings if name not in plain.outputs)
     network = simplify(dataclasses.replace(plain, outputs=(*plain.outputs, *kept)))
@@ -114,9 +109,7 @@ def import_qdq(model: ModelFile, batch: int = 1) -> Imported:
     )
     ir.verify(graph)
     _warn(scope)
-    return Imported(
-        graph, tuple(HostStep(kind, outputs[at], _PARAMETERS[kind]) for at, kind in steps)
-    )
+    return Imported(graph, host_steps(plain, graph))
 
 
 # --- nodes -------------------------------------------------------------------------------------
@@ -183,7 +176,6 @@ def _on_host(scope: Scope, node: Node) -> None:
         raise scope.unsupported(node, f"it is over axis {axis} of {rank}; channels are accepted")
     if not value.steps:
         scope.value(node)  # somebody reads it, quantised or not
-    scope.on_host.append(node)
     step = {"Softmax": "softmax", "ArgMax": "argmax"}[node.kind]
     scope.alias(node, dataclasses.replace(value, steps=(*value.steps, step)))
 
@@ -223,16 +215,16 @@ REMEDIES: Mapping[str, str] = {
     **dict.fromkeys(("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"), _STATIC),
     "ConvTranspose": "the machine cannot write interleaved pixels; use a convolution at the "
     "smaller size",
+    "LogSoftmax": "leave it out, or end with Softmax: both keep the order of their inputs",
     "Concat": "the machine cannot join channels of float networks; add, or import an int8 TFLite "
     "model",
 }
 """What to do about some operators that are refused."""
-_PARAMETERS: Mapping[str, Mapping[str, float]] = {"softmax": {"beta": 1.0}, "argmax": {}}
 
 
 # --- networks ----------------------------------------------------------------------------------
-def _network(scope: Scope) -> tuple[net.Network, list[tuple[int, str]]]:
-    """The network, and the host's steps by the output that they follow."""
+def _network(scope: Scope) -> net.Network:
+    """What was converted."""
     model = scope.model
     outputs: list[str] = []
     steps: list[tuple[int, str]] = []
@@ -248,10 +240,10 @@ def _network(scope: Scope) -> tuple[net.Network, list[tuple[int, str]]]:
             )
         steps += [(len(outputs), step) for step in value.steps]
         outputs.append(value.tensor)
-    network = net.Network(
-        model.name, scope.shapes, tuple(scope.ops), (model.input,), tuple(outputs), scope.origin
-    )
-    return network, steps
+    return net.Network(
+        model.name, scope.shapes, tuple(scope.ops), (model.input,), tuple(outputs), scope.origin,
+        tuple(steps),
+    )  # fmt: skip
 
 
 def _codings(scope: Scope, network: net.Network) -> dict[str, Coding]:

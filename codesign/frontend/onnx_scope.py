@@ -52,9 +52,9 @@ class Scope:
 
     ``codings`` are those that the model gives, by the network's tensors; ``weights`` are by
     operation. ``read_real`` are tensors that something reads unquantised, ``coded_here`` those that
-    a QuantizeLinear gave their coding. ``clamped`` counts weights of -128, ``on_host`` are nodes
-    that the host does. By ONNX's names, ``asymmetric`` has constants' names and zero points,
-    ``functions`` what a tensor is a function of, and the nodes between.
+    a QuantizeLinear gave their coding. ``clamped`` counts weights of -128. By ONNX's names,
+    ``asymmetric`` has constants' names and zero points, ``functions`` what a tensor is a function
+    of, and the nodes between.
     """
 
     def __init__(self, model: ModelFile) -> None:
@@ -70,7 +70,6 @@ class Scope:
         self.read_real: dict[str, Node] = {}
         self.coded_here: set[str] = set()
         self.clamped: dict[str, int] = {}
-        self.on_host: list[Node] = []
         self.asymmetric: dict[str, tuple[str, int]] = {}
         self.functions: dict[str, tuple[str, tuple[Node, ...]]] = {}
         self.shapes[model.input] = map_shape(model.extents)

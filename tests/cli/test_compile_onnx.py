@@ -14,13 +14,16 @@ def test_a_float_model_is_calibrated(tmp_path: Path, codesign: Command) -> None:
     random = np.random.default_rng(1)
     model = Model(["N", 3, 6, 6])
     model.add("Conv", random.standard_normal((4, 3, 3, 3)).astype(np.float32))
-    model.add("Relu")
+    model.add("GlobalAveragePool")
+    model.add("Softmax", axis=1)
     onnx.save(model.proto(rank=4), tmp_path / "net.onnx")
     np.save(tmp_path / "samples.npy", random.standard_normal((8, 3, 6, 6)).astype(np.float32))
     outcome = codesign("compile", tmp_path / "net.onnx", "--arch", "tiny", "--calibration",
                        tmp_path / "samples.npy", "-o", tmp_path / "net.prog")  # fmt: skip
     assert outcome.code == 0, outcome.err
-    assert Program.load(tmp_path / "net.prog").graph.name == "net"
+    program = Program.load(tmp_path / "net.prog")
+    assert program.graph.name == "net"
+    assert [step.op for step in program.host_steps] == ["softmax"]
 
 
 def quantised(path: Path) -> None:

@@ -153,8 +153,15 @@ NODES: dict[str, tuple[Callable[[Model], object], str]] = {
     "computed weights": (
         lambda m: m.add("Conv", "x"), "its operand 'x' must be a constant",
     ),
-    "softmax": (
-        lambda m: m.add("Softmax", axis=1), "Softmax node 'softmax0' .*leave it to the host",
+    "logarithms": (
+        lambda m: m.add("LogSoftmax", axis=1), "LogSoftmax node .*or end with Softmax",
+    ),
+    "softmax over columns": (
+        lambda m: m.add("Softmax"), "Softmax node .*over axis -1 of 4; channels are accepted",
+    ),
+    "what follows a softmax": (
+        lambda m: (m.add("Relu"), m.add("Softmax", axis=1), m.add("Relu")),
+        "Relu node 'relu2' .*result of softmax, which runs on the host",
     ),
     "indices of a pool": (
         lambda m: (m.add("MaxPool", outputs=2, kernel_shape=[2, 2]),
