@@ -134,7 +134,7 @@ def predict(program: Program) -> int:
     }
     memory = {base: np.zeros(size, np.uint8) for base, size in sizes.items()}
     memory[Base.PROGRAM] = np.frombuffer(program.image, np.uint8)
-    machine = Machine(program.arch, memory)
+    machine = Machine(program.arch, memory, compute=False)
     machine.run(program.setup.offset, program.setup.count)
     return machine.run(program.infer.offset, program.infer.count).cycles
 

@@ -89,6 +89,7 @@ class Setting:
     addresses: Mapping[Base, int]
     dram: Dram
     hazards: Hazards | None
+    compute: bool
     trace: bool
 
 
@@ -123,6 +124,8 @@ class Execution:
         )
         self._recorder = trace.Recorder(beat, self._writes) if setting.trace else None
         self._done: int | None = None
+        self._peeked: tuple[int, Opcode | None] = -1, None
+        """The next instruction's index and opcode."""
 
     def run(self) -> int:
         """Execute; the cycle of END's completion, counted from the doorbell.
@@ -138,10 +141,20 @@ class Execution:
         if self.setting.hazards:
             self.setting.hazards.begin_run(self._sizes)
         while self._done is None:
-            cycle, action = min(self._actions(), key=lambda a: a[0], default=(0, self._stuck))
+            actions = sorted(self._actions(), key=lambda a: a[0])
+            cycle, action = actions[0] if actions else (0, self._stuck)
             action(cycle)
+            if action == self._step_save and not self._recorder:
+                self._save_until(actions[1][0] if len(actions) > 1 else None)
         self._tokens.check()
         return self._done
+
+    def _save_until(self, limit: int | None) -> None:
+        """Let SAVE go on alone before that cycle: it holds nobody up until it completes."""
+        cycle = self._save.next_cycle()
+        while cycle is not None and (limit is None or cycle < limit):
+            self._step_save(cycle)
+            cycle = self._save.next_cycle()
 
     @property
     def _sizes(self) -> dict[Base, int]:
@@ -211,7 +224,10 @@ class Execution:
         cycle = self._fetch.judge_cycle()
         if cycle is None:
             return None
-        opcode = _opcode(self._word(self._fetch.next_index))
+        index = self._fetch.next_index
+        if self._peeked[0] != index:
+            self._peeked = index, _opcode(self._word(index))
+        opcode = self._peeked[1]
         unit = _UNITS.get(opcode) if opcode else None
         if unit is not None:
             state = self._units[unit]
@@ -285,9 +301,11 @@ class Execution:
         """When a unit starts the instruction at the head of its queue; None if not known yet."""
         head = state.queue[0]
         tokens = self._tokens.available(unit, head.instruction["wait"])
+        if tokens is None:
+            return None
         accepted = state.accepted(len(state.starts))
         free = self._free(unit, head)
-        if tokens is None or accepted is None or free is None:
+        if accepted is None or free is None:
             return None
         return max(accepted + _DECODE[unit], tokens, free)
 
@@ -344,7 +362,8 @@ class Execution:
             self.setting.hazards.calc(head.index, head.clock, i, path, useful, cycles)
         calc.check_shifts(head.index, i, memories)
         self._book(head.index, i, path, cycles)
-        calc.execute(memories, i, path, w)
+        if self.setting.compute:
+            calc.execute(memories, i, path, w)
         here = max(self._slot_end, decoded)
         ready = max(here, tokens)
         self._calc["wait_instruction"] += here - self._slot_end
@@ -378,11 +397,13 @@ class Execution:
             setting.hazards.transfer(unit, head.index, head.clock, base, transfer)
         todo = list(dma.bursts(transfer, address, setting.arch.beat_bytes))
         if unit is Unit.LOAD:
-            memory.load(setting.memories, transfer, setting.buffers[base])
+            if setting.compute or transfer.target is not Target.ACT:
+                memory.load(setting.memories, transfer, setting.buffers[base])
             port = self._write_ports[i["region"]] if transfer.target is Target.ACT else None
             self._load.start(head.start, transfer, todo, port)
         else:
-            memory.save(setting.memories, transfer, setting.buffers[base])
+            if setting.compute:
+                memory.save(setting.memories, transfer, setting.buffers[base])
             self._save.start(head.start, transfer, todo, self._read_ports[i["region"]])
 
     def _step_load(self, cycle: int) -> None:

@@ -44,6 +44,9 @@ class Machine:
     check:
         Refuse programs whose result is left to chance (``hazards``). Without it they compute
         something, faster.
+    compute:
+        Move and compute activations. Without it cycles, counters and checks are the same, for they
+        do not depend on activations, but nothing is written to them or to DRAM.
     trace:
         Count the cycles and beats that the machine takes to write its trace, too.
     """
@@ -56,12 +59,14 @@ class Machine:
         addresses: Mapping[Base, int] | None = None,
         dram: Dram | None = None,
         check: bool = True,
+        compute: bool = True,
         trace: bool = False,
     ) -> None:
         self.arch = arch
         self.buffers = dict(buffers)
         self.addresses = dict(addresses or {})
         self.dram = dram or Dram()
+        self.compute = compute
         self.trace = trace
         self.memories = Memories(arch)
         self._hazards = Hazards(arch) if check else None
@@ -93,6 +98,7 @@ class Machine:
             addresses,
             self.dram,
             self._hazards,
+            self.compute,
             self.trace,
         )
         execution = Execution(setting, part_offset, part_count)

@@ -81,12 +81,15 @@ class Calendar:
 
     def __init__(self, known_ahead: int) -> None:
         self.known_ahead = known_ahead
-        self._taken: npt.NDArray[np.bool_] = np.zeros(1 << 12, np.bool_)
+        self._bytes = bytearray(1 << 12)
+        """One for each cycle that is taken: bytes are searched faster than arrays."""
+        self._taken: npt.NDArray[np.bool_] = np.frombuffer(self._bytes, np.bool_)
 
     def _reach(self, last: int) -> None:
-        if last >= len(self._taken):
-            size = max(2 * len(self._taken), last + 1)
-            self._taken = np.concatenate([self._taken, np.zeros(size - len(self._taken), np.bool_)])
+        if last >= len(self._bytes):
+            size = max(2 * len(self._bytes), last + 1)
+            self._bytes = self._bytes.ljust(size, b"\0")
+            self._taken = np.frombuffer(self._bytes, np.bool_)
 
     def book(self, cycles: IntArray) -> int | None:
         """Take the cycles; the first that was already taken, or None."""
@@ -99,8 +102,5 @@ class Calendar:
 
     def first_free(self, cycle: int) -> int:
         """The first cycle from ``cycle`` on that is not taken."""
-        self._reach(cycle)
-        while self._taken[cycle]:
-            cycle += 1
-            self._reach(cycle)
-        return cycle
+        found = self._bytes.find(0, cycle)
+        return found if found >= 0 else max(cycle, len(self._bytes))
