@@ -27,6 +27,8 @@ ARCHS = (
     SMALL.replace(act_depth=40, wgt_depth=8192, tap_depth=4096),
     SMALL.replace(pixels=5, act_depth=90),
     SMALL.replace(act_depth=512),
+    SMALL.replace(pixels=6, drain=3),
+    SMALL.replace(pixels=4, drain=4, act_depth=100, in_channels=8, out_channels=16, dma_bits=128),
     SMALL.replace(out_channels=8, pixels=4, wgt_depth=400, tap_depth=400),
     SMALL.replace(out_channels=8, pixels=4, drain=2, wgt_depth=400, tap_depth=400),
     SMALL.replace(drain=3),

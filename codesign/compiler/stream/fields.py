@@ -55,7 +55,7 @@ def calc_fields(
     columns = network.batch if together else network.shapes[layer.target][2]
     whole = work.storages[layer.source]
     pixel = source.row(block.source_plane) * arch.pixels + (first - source.first) * pitch
-    row, bank = divmod(pixel % arch.act_region_words, arch.pixels)
+    row, bank = divmod(pixel, arch.pixels)
     values = {
         "mode": int(layer.mode), "groups": groups(arch, last - first, columns, pitch),
         "taps": len(block.taps), "src_region": source.place.region, "src_bank": bank,

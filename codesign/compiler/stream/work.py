@@ -127,7 +127,8 @@ def _need(work: Work, needs: dict[str, Lines], name: str, first: int, last: int)
 
 
 def _source_lines(work: Work, layer: Layer, first: int, last: int) -> Lines:
+    """Lines that taps read, and the one that an instruction's source begins with."""
     offsets = [tap.oy for block in layer.blocks for tap in block.taps]
     height = work.height(layer.source)
-    low = min(max(0, layer.stride * first + min(offsets)), height - 1)
+    low = min(max(0, layer.stride * first + min(0, *offsets)), height - 1)
     return low, max(low + 1, min(height, layer.stride * (last - 1) + max(offsets) + 1))
