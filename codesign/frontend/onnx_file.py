@@ -46,13 +46,14 @@ class Node:
 @dataclass(frozen=True, eq=False)
 class ModelFile:
     """The graph of a file. ``extents`` are the input's without its ``batch``, which is 1 where the
-    file leaves it open."""
+    file leaves it open; ``takes_codes``: it is int8 or uint8."""
 
     name: str
     opset: int
     input: str
     extents: tuple[int, ...]
     batch: int
+    takes_codes: bool
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     constants: Mapping[str, Array]
@@ -104,6 +105,7 @@ def from_proto(model: onnx.ModelProto, name: str) -> ModelFile:
     batch, *extents = _extents(inputs[0])
     return ModelFile(
         name, opset, inputs[0].name, tuple(extents), batch,
+        inputs[0].type.tensor_type.elem_type in _CODES,
         tuple(one.name for one in graph.output), _nodes(graph), constants,
     )  # fmt: skip
 

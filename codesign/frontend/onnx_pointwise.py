@@ -146,7 +146,8 @@ def _per_channel(
     """A constant as [C]: one element, or what broadcasts along all but the channels."""
     rank = 1 + len(extents)
     shape = (*(1,) * (rank - constant.ndim), *constant.shape)
-    if constant.size != 1 and shape != (1, extents[0], *(1,) * (rank - 2)):
+    accepted = ((1,) * rank, (1, extents[0], *(1,) * (rank - 2)))
+    if shape not in accepted:
         raise scope.unsupported(
             node, f"its constant has shape {list(constant.shape)}; one element, or one for each of "
             f"the {extents[0]} channels, is accepted"

@@ -51,12 +51,10 @@ def dequantize_linear(scope: Scope, node: Node) -> None:
         return
     value = scope.any_value(node)
     coding = _coding(scope, node)
-    if value.tensor == scope.model.input and value.tensor not in scope.codings:
-        scope.codings[value.tensor] = coding  # the model takes codes
-        value = replace(value, is_codes=True)
     if not value.is_codes:
         raise scope.broken(node, f"it dequantises {name!r}, which is not quantised")
-    if not value.steps and scope.codings[value.tensor] != coding:
+    # an input of codes has no QuantizeLinear
+    if not value.steps and scope.codings.setdefault(value.tensor, coding) != coding:
         raise scope.unsupported(
             node, f"it reads {name!r} with another scale or zero point than that was quantised "
             "with; use the same"

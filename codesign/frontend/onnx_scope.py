@@ -21,8 +21,8 @@ from codesign.quant.values import Coding
 class Value:
     """An ONNX tensor: the network's tensor that holds it, and its extents without the batch.
 
-    ``is_codes``: it is what a QuantizeLinear made. ``steps`` are the host's, by name, yet to be
-    done.
+    ``is_codes``: it is what a QuantizeLinear made, or an input of codes. ``steps`` are the host's,
+    by name, yet to be done.
     """
 
     tensor: str
@@ -73,7 +73,7 @@ class Scope:
         self.asymmetric: dict[str, tuple[str, int]] = {}
         self.functions: dict[str, tuple[str, tuple[Node, ...]]] = {}
         self.shapes[model.input] = map_shape(model.extents)
-        self.values[model.input] = Value(model.input, model.extents)
+        self.values[model.input] = Value(model.input, model.extents, model.takes_codes)
 
     # --- messages --------------------------------------------------------------------------------
     def unsupported(self, node: Node, why: str) -> UnsupportedOpError:

@@ -75,7 +75,8 @@ def _bias(scope: Scope, node: Node, channels: int) -> FloatArray:
     if not given(node, 2):
         return np.zeros(channels, np.float32)
     values = scope.floats(node, 2)
-    if values.size not in (1, channels):
+    last = values.shape[-1] if values.ndim else 1
+    if values.size not in (1, channels) or last != values.size:
         raise scope.unsupported(
             node, f"its bias has shape {list(values.shape)}; {channels} numbers are accepted"
         )

@@ -83,7 +83,7 @@ def test_convolution(dtype: Any, zero: int, per_channel: bool, activation: str |
     shift = 128 if dtype == np.uint8 else 0
     assert graph.tensors["x"].zero_point == zero - shift
     assert op.low == (-128 if activation is None else zero - shift - 17 * (activation == "Clip"))
-    assert (op.weight + np.int64(0) == model.constants[next(iter(weights(model)))]).all()
+    np.testing.assert_array_equal(op.weight, model.constants[weights(model)[0]])
 
 
 def weights(model: Model) -> list[str]:
@@ -189,6 +189,12 @@ def test_least_weights_are_clamped_and_counted() -> None:
     (op,) = graph.ops
     assert isinstance(op, ir.Conv2d)
     np.testing.assert_array_equal(op.weight, np.maximum(weight, -127))
+
+
+def test_codes_that_are_read_as_they_are() -> None:
+    model = Model(["N", 3, 6, 6], TensorProto.INT8)
+    model.add("MaxPool", kernel_shape=[2, 2])
+    refused(model, UnsupportedOpError, "it reads codes; put a DequantizeLinear before it")
 
 
 # --- refusals ----------------------------------------------------------------------------------

@@ -135,6 +135,15 @@ NODES: dict[str, tuple[Callable[[Model], object], str]] = {
     "mean over channels": (
         lambda m: m.add("ReduceMean", axes=[1]), r"ReduceMean node .*axes \[1\]; height and width",
     ),
+    "a bias along the batch": (
+        lambda m: (m.add("Flatten"), m.add("Gemm", np.ones((192, 2), np.float32),
+                                           np.ones((2, 1), np.float32))),
+        r"Gemm node .*its bias has shape \[2, 1\]; 2 numbers are accepted",
+    ),
+    "a constant along columns": (
+        lambda m: m.add("Add", np.ones(8, np.float32)),
+        r"Add node .*its constant has shape \[8\]; one element, or one for each of the 3 channels",
+    ),
     "moved values": (
         lambda m: m.add("Transpose", perm=[0, 2, 3, 1]), r"Transpose node .*moves values",
     ),
