@@ -181,30 +181,10 @@ class Fetch(Component):
 
     def _route(self, m: Module, bursts: BurstWalk, state: "_State", ready, empty) -> None:
         control = self.control
-        started, passed = Signal(32), Signal(INDEX_BITS)
-        verdict = Signal(ErrorCode)
-        first, last, sound = Signal(), Signal(), Signal()
-        m.d.comb += [
-            bursts.stop.eq(control.stop),
-            control.retired_index.eq(state.index),
-            control.retired_start.eq(started),
-            control.oldest_index.eq(state.index),
-        ]
-        m.d.sync += [
-            control.fault.eq(0),
-            control.retired.eq(0),
-            self.done.eq(0),
-            first.eq(state.index == 0),
-            last.eq(~passed == 1),
-        ]
-
-        def refuse(code, index=state.index):
-            m.d.sync += [
-                control.fault.eq(1),
-                control.fault_code.eq(code),
-                control.fault_index.eq(index),
-                state.running.eq(0),
-            ]
+        verdict, sound = Signal(ErrorCode), Signal()
+        m.d.comb += bursts.stop.eq(control.stop)
+        m.d.sync += [control.fault.eq(0), control.retired.eq(0), self.done.eq(0)]
+        first, last, passed = self._position(m, state)
 
         def proceed():
             m.d.sync += state.full.eq(0)
@@ -218,21 +198,19 @@ class Fetch(Component):
                 with m.If(self.start & ~control.stop):
                     m.d.sync += [
                         state.running.eq(1),
-                        started.eq(0),
+                        control.retired_start.eq(0),
                         passed.eq(~self.part_count),
                     ]
                     m.next = "PART"
             with m.State("PART"):
                 m.next = "COLLECT"
                 with m.If(self._contradicts()):
-                    refuse(ErrorCode.MALFORMED)
-                    m.next = "HALT"
+                    self._refuse(m, state, ErrorCode.MALFORMED)
             with m.State("COLLECT"):
                 judged = self._verdict(state, first, last)
                 m.d.sync += [verdict.eq(judged), sound.eq(judged == ErrorCode.NONE)]
                 with m.If(bursts.fault):
-                    refuse(ErrorCode.ADDRESS_RANGE)
-                    m.next = "HALT"
+                    self._refuse(m, state, ErrorCode.ADDRESS_RANGE)
                 with m.Elif(control.stop):
                     m.next = "HALT"
                 with m.Elif(state.full):
@@ -240,13 +218,12 @@ class Fetch(Component):
             with m.State("JUDGE"):
                 m.d.comb += state.push.eq(sound)
                 with m.If(~sound):
-                    refuse(verdict)
-                    m.next = "HALT"
+                    self._refuse(m, state, verdict)
                 with m.Elif(state.opcode == Opcode.BEGIN):
                     m.d.sync += control.retired.eq(1)
                     m.next = "BEGUN"
                 with m.Elif(state.opcode == Opcode.END):
-                    m.d.sync += started.eq(control.now)
+                    m.d.sync += control.retired_start.eq(control.now)
                     m.next = "END"
                 with m.Elif(ready):
                     proceed()
@@ -254,20 +231,45 @@ class Fetch(Component):
             with m.State("BEGUN"):
                 proceed()
                 m.next = "COLLECT"
-            with m.State("END"):
-                with m.If(control.stop):
-                    m.next = "HALT"
-                with m.Elif(empty & self.settled):
-                    m.d.sync += control.retired.eq(1)
-                    m.next = "FLUSH"
-            with m.State("FLUSH"):
-                m.next = "FLUSHING"
-            with m.State("FLUSHING"), m.If(self.flushed):
-                m.d.sync += [self.done.eq(1), state.running.eq(0)]
-                m.next = "IDLE"
-            with m.State("HALT"):
-                pass
+            self._end(m, state, empty)
         m.d.comb += control.idle.eq(fsm.ongoing("IDLE"))
+
+    def _position(self, m: Module, state: "_State"):
+        """Whether the instruction at hand is the part's first, its last; a count up to the last."""
+        control = self.control
+        first, last, passed = Signal(), Signal(), Signal(INDEX_BITS)
+        m.d.comb += [
+            control.retired_index.eq(state.index),
+            control.oldest_index.eq(state.index),
+        ]
+        m.d.sync += [first.eq(state.index == 0), last.eq(~passed == 1)]
+        return first, last, passed
+
+    def _refuse(self, m: Module, state: "_State", code) -> None:
+        """The part ends here with a fault."""
+        m.d.sync += [
+            self.control.fault.eq(1),
+            self.control.fault_code.eq(code),
+            self.control.fault_index.eq(state.index),
+            state.running.eq(0),
+        ]
+        m.next = "HALT"
+
+    def _end(self, m: Module, state: "_State", empty) -> None:
+        """States from END on: all units, then the trace, are done; or a fault, until a reset."""
+        with m.State("END"):
+            with m.If(self.control.stop):
+                m.next = "HALT"
+            with m.Elif(empty & self.settled):
+                m.d.sync += self.control.retired.eq(1)
+                m.next = "FLUSH"
+        with m.State("FLUSH"):
+            m.next = "FLUSHING"
+        with m.State("FLUSHING"), m.If(self.flushed):
+            m.d.sync += [self.done.eq(1), state.running.eq(0)]
+            m.next = "IDLE"
+        with m.State("HALT"):
+            pass
 
     def _contradicts(self):
         """Whether address, offset, count or trace of the part cannot be right."""
