@@ -154,7 +154,7 @@ def _fold(scope: Scope, node: Node) -> None:
         raise scope.unsupported(node, "control flow is not accepted; export a traced model")
     try:
         scope.constants.update(fold(node, scope.constants, scope.model.opset))
-    except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError) as error:
+    except (RuntimeError, TypeError, ValueError, LookupError) as error:
         raise scope.broken(node, f"its constants cannot be computed: {error}") from error
 
 

@@ -96,7 +96,7 @@ def from_proto(model: onnx.ModelProto, name: str) -> ModelFile:
     graph = model.graph
     if graph.sparse_initializer:
         raise GraphError(f"{name}: it has sparse initializers; export them dense")
-    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    constants = {one.name: _array(one) for one in graph.initializer}
     inputs = [one for one in graph.input if one.name not in constants]
     if len(inputs) != 1:
         raise GraphError(
@@ -110,11 +110,22 @@ def from_proto(model: onnx.ModelProto, name: str) -> ModelFile:
     )  # fmt: skip
 
 
+def _array(tensor: onnx.TensorProto) -> Array:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (KeyError, TypeError, ValueError) as error:
+        raise GraphError(
+            f"initializer {tensor.name!r} of shape {list(tensor.dims)} cannot be read ({error}); "
+            "export the model again"
+        ) from error
+
+
 def _extents(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     """The input's shape, an open batch being 1."""
     tensor = value.type.tensor_type
     if not value.type.HasField("tensor_type") or tensor.elem_type not in (_FLOAT, *_CODES):
-        kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
+        known = {number: kind for kind, number in onnx.TensorProto.DataType.items()}
+        kind = known.get(tensor.elem_type, f"of the unknown type {tensor.elem_type}")
         raise GraphError(f"input {value.name!r} is {kind}; FLOAT, INT8 and UINT8 are accepted")
     dims = tensor.shape.dim
     shown = [one.dim_value or one.dim_param or "?" for one in dims]

@@ -55,6 +55,15 @@ def test_random_damage_never_escapes_as_another_error(tmp_path: Path) -> None:
             continue
 
 
+def test_initializers_of_another_size_or_type() -> None:
+    for dims, kind in (([2, 3, 3, 4], TensorProto.FLOAT), ([2, 3, 3, 3], 99)):
+        proto = small().proto(rank=4)
+        (weights,) = proto.graph.initializer
+        weights.dims[:] = dims
+        weights.data_type = kind
+        refused(proto, GraphError, "initializer 'c0_0' of shape .* cannot be read")
+
+
 def test_external_data_that_is_missing(tmp_path: Path) -> None:
     onnx.save(
         small().proto(rank=4), tmp_path / "net.onnx", save_as_external_data=True,
