@@ -9,7 +9,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Examples run simulations, whose time is no defect; they are the same in every run, so that a
 # failure repeats.
-hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.register_profile(
+    "repeatable",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
 hypothesis.settings.load_profile("repeatable")
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codesign import ir, isa
@@ -14,38 +14,32 @@ from tests.compiler.builder import Builder
 from tests.compiler.execution import check
 from tests.compiler.networks import ARCHS, ROOMY, TINY, random_layer, random_network, resnet8
 
-SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
-
 
 def compile_and_check(graph, arch, number, **options):
     return check(compile(graph, arch, **options), np.random.default_rng(number), runs=2)
 
 
-@seed(20)
-@settings(max_examples=45, **SETTINGS)
+@settings(max_examples=45)
 @given(number=st.integers(0, 1 << 30), arch=st.sampled_from(ARCHS), keep=st.booleans())
 def test_random_layers(number, arch, keep):
     compile_and_check(random_layer(number), arch, number, keep_tensors=keep)
 
 
-@seed(21)
-@settings(max_examples=15, **SETTINGS)
+@settings(max_examples=15)
 @given(number=st.integers(0, 1 << 30), arch=st.sampled_from(ARCHS), keep=st.booleans())
 def test_random_networks(number, arch, keep):
     compile_and_check(random_network(number), arch, number, keep_tensors=keep)
 
 
 @pytest.mark.slow
-@seed(22)
-@settings(max_examples=1500, **SETTINGS)
+@settings(max_examples=1500)
 @given(number=st.integers(0, 1 << 30), arch=st.sampled_from(ARCHS), keep=st.booleans())
 def test_many_random_layers(number, arch, keep):
     compile_and_check(random_layer(number), arch, number, keep_tensors=keep)
 
 
 @pytest.mark.slow
-@seed(23)
-@settings(max_examples=500, **SETTINGS)
+@settings(max_examples=500)
 @given(number=st.integers(0, 1 << 30), arch=st.sampled_from(ARCHS), keep=st.booleans())
 def test_many_random_networks(number, arch, keep):
     compile_and_check(random_network(number), arch, number, keep_tensors=keep)
@@ -246,6 +240,14 @@ def test_sums_beyond_the_accumulator_are_refused():
     graph = b.graph(b.linear(b.input((2048, 1, 1)), 4))
     with pytest.raises(CapacityError, match="accumulators of 24 bits; choose acc_bits=26"):
         compile(graph, TINY.replace(acc_bits=24))
+
+
+def test_a_batch_too_large_is_refused_as_such():
+    b = Builder(np.random.default_rng(0), batch=500)
+    graph = b.graph(b.linear(b.input((32, 1, 1)), 10))
+    message = "one line of the 500 samples of the batch, .* or compile for a smaller batch"
+    with pytest.raises(CapacityError, match=message):
+        compile(graph, TINY)
 
 
 def test_too_many_taps_are_refused():

@@ -286,9 +286,13 @@ def _too_large(work: Work) -> str:
     wanted = buffers(work, strips(work, min(step, work.height(layer.target))), 1, False)
     needs = ", ".join(f"{at.name!r} {at.rows}" for at in wanted)
     unit = "one line" if step == 1 else f"{step} lines"
-    arch = work.arch
+    arch, batch = work.arch, work.network.batch
+    shrink = "make the maps narrower or with fewer channels"
+    if batch > 1:
+        unit += f" of the {batch} samples of the batch, which 1 by 1 maps take at once,"
+        shrink = "compile for a smaller batch"
     return (
         f"{layer.where}: a strip of {unit} needs rows of {arch.pixels} pixels for maps {needs}; "
         f"the architecture has {arch.regions} regions of {arch.act_depth}; raise act_depth to "
-        f"{max(at.rows for at in wanted)} or more, or make the maps narrower or with fewer channels"
+        f"{max(at.rows for at in wanted)} or more, or {shrink}"
     )
