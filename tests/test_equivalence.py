@@ -6,7 +6,7 @@ networks; here the same generators drive the simulated RTL through the host driv
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codesign.arch import preset
@@ -28,17 +28,6 @@ EXAMPLES = {
     "pynq_z2": preset("pynq_z2"),
 }
 SLOW = {"p5", "p7-drain7", "p4-drain2-n8", "pynq_z2"}
-
-
-def fixed(examples):
-    """Hypothesis with the same examples in every run: a failure must not depend on luck."""
-    return settings(
-        max_examples=examples,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 @pytest.fixture(scope="module", params=[
@@ -86,7 +75,7 @@ def graph_for(seed):
     return random_network(seed) if seed % 2 else random_layer(seed)
 
 
-@fixed(20)
+@settings(max_examples=20)
 @given(seed=SEEDS)
 def test_rtl_and_references_agree_and_take_the_predicted_cycles(accelerator, seed):
     graph = graph_for(seed)
@@ -95,7 +84,7 @@ def test_rtl_and_references_agree_and_take_the_predicted_cycles(accelerator, see
     assert report.counters == dict(run.counters)
 
 
-@fixed(10)
+@settings(max_examples=10)
 @given(seed=SEEDS)
 def test_every_instruction_takes_exactly_the_predicted_cycles(accelerator, seed):
     graph = graph_for(seed)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from codesign import arith
 from codesign.arith import MULTIPLIER_BITS, SHIFT_MAX, SHIFT_MIN
 
-EXACT = settings(derandomize=True, deadline=None, database=None, max_examples=300)
+EXACT = settings(max_examples=300)
 INT32 = st.integers(-(1 << 31), (1 << 31) - 1)
 INT8 = st.integers(-128, 127)
 LIMIT = 1 << (MULTIPLIER_BITS - 1)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from codesign import ir
@@ -72,7 +72,6 @@ def test_tensors_are_int8_with_a_positive_scale(change):
         ir.verify(dataclasses.replace(right, tensors={**right.tensors, "x": other}))
 
 
-@settings(derandomize=True, deadline=None, database=None)
 @given(
     st.integers(1, 9), st.integers(1, 4), st.integers(0, 3), st.integers(1, 3), st.integers(9, 20)
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from codesign import isa, isa_doc
@@ -30,7 +30,6 @@ def instructions(draw):
     return name, {field.name: draw(st.integers(*field.range)) for field in LAYOUTS[name]}
 
 
-@settings(derandomize=True, deadline=None, database=None)
 @given(instructions())
 def test_decoding_inverts_encoding(case):
     name, values = case

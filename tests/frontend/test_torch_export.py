@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as fn
@@ -267,9 +267,7 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Conv2d, torch.Tensor]:
     return layer, image(2, inputs, *size)
 
 
-@settings(
-    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(max_examples=12)
 @given(convolutions())
 def test_any_convolution(case: tuple[nn.Conv2d, torch.Tensor]) -> None:
     agrees(*case)

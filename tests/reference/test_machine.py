@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, seed, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codesign.arch import Arch, preset
@@ -113,8 +113,7 @@ def calc_fields(draw, arch):
 
 @pytest.mark.parametrize("arch", [TINY, WIDE, DRAINED], ids=lambda arch: f"P{arch.pixels}")
 @pytest.mark.parametrize("extreme", [False, True])
-@seed(1)
-@settings(max_examples=25, deadline=None, database=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_calc_is_the_loop(arch, extreme, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 1 << 20)))
