@@ -9,12 +9,14 @@ drain: 1
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import yaml
 
 from codesign.arch import PRESETS, Arch, preset
 
+_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 _FIELDS = {field.name: field for field in dataclasses.fields(Arch)}
 
 
@@ -30,8 +32,8 @@ def load(path: Path) -> Arch:
         A value has the wrong type.
     """
     try:
-        data = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path} must be a mapping of architecture fields, not {data!r}")
@@ -39,17 +41,26 @@ def load(path: Path) -> Arch:
         names = ", ".join(["base", *_FIELDS])
         raise ValueError(f"{path}: unknown field {unknown[0]!r}; there are {names}")
     base = data.pop("base", None)
-    data.setdefault("name", path.stem)
-    if base is not None:
-        return preset(base).replace(**data)
-    if missing := [
-        n for n, f in _FIELDS.items() if f.default is dataclasses.MISSING and n not in data
-    ]:
+    if not _NAME.fullmatch(str(data.setdefault("name", path.stem))):
+        raise ValueError(
+            f"{path}: name {data['name']!r} becomes part of file names; take letters, digits, "
+            "'_', '-' and '.', beginning with none of the last two"
+        )
+    if base is None and (
+        missing := [
+            n for n, f in _FIELDS.items() if f.default is dataclasses.MISSING and n not in data
+        ]
+    ):
         raise ValueError(
             f"{path}: {missing[0]!r} is missing; give every field without a default "
             f"({', '.join(missing)}) or a preset as `base`"
         )
-    return Arch(**data)
+    try:
+        return Arch(**data) if base is None else preset(base).replace(**data)
+    except TypeError as error:
+        raise TypeError(f"{path}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def find(name: str) -> Arch:

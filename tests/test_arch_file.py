@@ -51,3 +51,22 @@ def test_find_takes_presets_and_paths(tmp_path: Path) -> None:
         arch_file.find("missing.yaml")
     with pytest.raises(ValueError, match="no preset is called 'missing'"):
         arch_file.find("missing")
+
+
+@pytest.mark.parametrize("name", ["../../x", '"a\\nb"', "a b", "''", ".hidden", "-x"])
+def test_a_name_that_is_no_file_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"mine\.yaml: name .* becomes part of file names"):
+        arch_file.load(write(tmp_path, f"base: tiny\nname: {name}"))
+
+
+def test_every_refusal_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"name: \xff\xfe")
+    with pytest.raises(ValueError, match=r"mine\.yaml is not YAML"):
+        arch_file.load(path)
+    with pytest.raises(TypeError, match=r"mine\.yaml: pixels must be"):
+        arch_file.load(write(tmp_path, "base: tiny\npixels: three"))
+    with pytest.raises(ValueError, match=r"mine\.yaml: drain=3 does not divide"):
+        arch_file.load(write(tmp_path, "base: tiny\npixels: 4\ndrain: 3"))
+    with pytest.raises(TypeError, match=r"mine\.yaml: "):
+        arch_file.load(write(tmp_path, "base: [tiny]"))
