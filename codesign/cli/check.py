@@ -12,13 +12,19 @@ from codesign.artifact import Program
 from codesign.cli.console import console, progress
 from codesign.cli.devices import KINDS, open_device
 from codesign.cli.options import EXISTING_FILE, load_array
-from codesign.cli.session import Advance, Codes, batches, device_outputs, encode, graph_tensors
+from codesign.cli.session import (
+    EXIT_DIFFERENT,
+    Advance,
+    Codes,
+    batches,
+    device_outputs,
+    encode,
+    graph_tensors,
+)
 from codesign.compiler import compile as compile_graph
 from codesign.report.difference import Difference, first_difference
 from host.device import Device
 from host.driver import Accelerator
-
-EXIT_DIFFERENT = 1
 
 
 @click.command()

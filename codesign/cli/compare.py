@@ -15,11 +15,10 @@ import numpy.typing as npt
 from rich.table import Table
 
 from codesign import ir
-from codesign.cli.check import EXIT_DIFFERENT
 from codesign.cli.console import console
 from codesign.cli.model import load_quantized
 from codesign.cli.options import EXISTING_FILE, FILE
-from codesign.cli.session import Codes, graph_outputs, graph_tensors
+from codesign.cli.session import EXIT_DIFFERENT, Codes, graph_outputs, graph_tensors
 from codesign.reference import graph as graph_reference
 from codesign.report import files
 

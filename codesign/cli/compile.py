@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
+import numpy.typing as npt
 
 from codesign import ir
 from codesign.arch import Arch
@@ -85,9 +87,18 @@ def _graph(
         return load_graph(model, batch)
     given = load_array(calibration) if calibration else None
     loaded = load_model(model, seed)
-    samples = _substitute(loaded, seed) if given is None else given
+    samples = _substitute(loaded, seed) if given is None else _real(given, str(calibration))
     graph = quantize_network(loaded.network, samples.astype(np.float32), batch, method)
     return graph, host_steps(loaded.network, graph)
+
+
+def _real(samples: npt.NDArray[Any], path: str) -> npt.NDArray[Any]:
+    """Calibration samples that can set a range."""
+    if samples.dtype.kind not in "fiu":
+        raise ValueError(f"{path!r} holds {samples.dtype}; calibrate with real numbers")
+    if samples.size and not samples.any():
+        console.print(f"Warning: {path} holds zeros alone: ranges will be of no use")
+    return samples
 
 
 def _substitute(model: Model, seed: int) -> FloatArray:

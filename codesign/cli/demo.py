@@ -17,6 +17,7 @@ from codesign.cli.devices import open_device
 from codesign.cli.generate import write_hardware
 from codesign.cli.options import FOLDER, arch_option, seed_option
 from codesign.cli.session import (
+    EXIT_DIFFERENT,
     Codes,
     Outputs,
     device_outputs,
@@ -40,7 +41,6 @@ from host.driver import Accelerator
 
 LEAST_IMAGES = 100
 CALIBRATION_IMAGES = 256
-EXIT_DIFFERENT = 1
 
 
 @click.command()

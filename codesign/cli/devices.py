@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codesign.arch import Arch
+from codesign.cli.console import console
 from codesign.reference.device import ReferenceDevice
 from host.device import Device
 from sim.device import RtlDevice
@@ -13,4 +14,7 @@ KINDS = ("reference", "rtl")
 
 def open_device(kind: str, arch: Arch) -> Device:
     """A device of one of ``KINDS``; the caller closes it (``with``). RTL is built where needed."""
-    return RtlDevice(arch) if kind == "rtl" else ReferenceDevice(arch)
+    if kind != "rtl":
+        return ReferenceDevice(arch)
+    console.print("opening the simulator; its first use on an architecture builds it: minutes")
+    return RtlDevice(arch)

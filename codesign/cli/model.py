@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -141,17 +142,14 @@ def _from_function(module: str, function: str, seed: int) -> Model:
 
     from codesign.frontend.torch_export import from_module
 
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        make = getattr(importlib.import_module(module), function, None)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"module {module!r} cannot be imported from here: {error}") from error
-    finally:
-        sys.path.pop(0)
+    make = getattr(_import(module), function, None)
     if not callable(make):
         raise ValueError(f"module {module!r} has no function {function!r}")
     torch.manual_seed(seed)
-    made = make()
+    try:
+        made = make()
+    except Exception as error:
+        raise _raised(f"{module}:{function}", error) from error
     try:
         network, example = made
     except (TypeError, ValueError):
@@ -162,6 +160,31 @@ def _from_function(module: str, function: str, seed: int) -> Model:
             "return (torch.nn.Module, example input tensor)"
         )
     return Model(from_module(network, example, function), _array(example))
+
+
+def _import(module: str) -> ModuleType:
+    """The user's module, from the folder that the command runs in or an installed one."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and f"{module}.".startswith(f"{error.name}."):
+            raise ValueError(f"module {module!r} cannot be imported from here: {error}") from error
+        raise _raised(f"module {module!r}", error) from error
+    except Exception as error:
+        raise _raised(f"module {module!r}", error) from error
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(here)
+
+
+def _raised(where: str, error: Exception) -> ValueError:
+    """What the user's own code raised, in a line."""
+    return ValueError(
+        f"{where} raised {type(error).__name__}: {error}; "
+        "`codesign --debug compile ...` shows where"
+    )
 
 
 def _array(example: torch.Tensor) -> FloatArray:

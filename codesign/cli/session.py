@@ -20,6 +20,9 @@ from codesign.report.trace import Execution
 from host.device import Device
 from host.driver import Accelerator
 
+EXIT_DIFFERENT = 1
+"""Exit code of a command that found executions to differ."""
+
 Codes = npt.NDArray[np.int8]
 Outputs = tuple[Codes, ...]
 Advance = Callable[[int], object]
@@ -74,8 +77,15 @@ def encode(program: Program, values: npt.NDArray[np.generic]) -> Codes:
     Raises
     ------
     ValueError
-        The shape is not the program's, or the values are neither int8 nor floating-point.
+        The program takes several inputs, the shape is not the program's, or the values are neither
+        int8 nor floating-point.
     """
+    if len(program.inputs) != 1:
+        names = ", ".join(layout.name for layout in program.inputs)
+        raise ValueError(
+            f"program {program.name!r} takes {len(program.inputs)} inputs ({names}), the commands "
+            "give one; run it from Python with host.driver.Accelerator.run"
+        )
     (layout,) = program.inputs
     if layout.shape[1:] == (1, 1) and values.ndim == 2:
         values = values[:, :, None, None]

@@ -26,6 +26,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
+def check_writable(path: Path) -> None:
+    """``OSError`` where ``write_bytes`` could not write: ask before work that takes long."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
+
+
 def write_text(path: Path, text: str) -> None:
     """``write_bytes`` of UTF-8 text."""
     write_bytes(path, text.encode())

@@ -105,3 +105,41 @@ def test_a_softmax_at_the_end_is_the_hosts(tmp_path: Path, codesign: Command) ->
     program = Program.load(path)
     (output,) = program.graph.outputs
     assert program.host_steps == (HostStep("softmax", output, {"beta": 1.0}),)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def network(:", "module 'raising' raised SyntaxError"),
+        ("raise KeyError('weights')", "module 'raising' raised KeyError: 'weights'"),
+        ("import no_such_package", "module 'raising' raised ModuleNotFoundError: No module named"),
+        ("from math import no_such", "module 'raising' raised ImportError: cannot import name"),
+        ("def network():\n    return {}['weights']", "raising:network raised KeyError: 'weights'"),
+    ],
+)
+def test_what_the_users_code_raises_is_told_in_a_line(
+    text: str, message: str, tmp_path: Path, codesign: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "raising.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    outcome = codesign("compile", "raising:network", "--arch", "tiny", "-o", tmp_path / "x.prog")
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert "codesign --debug" in outcome.err
+
+
+@pytest.mark.parametrize("kind", ["complex64", "U3", "bool"])
+def test_calibration_takes_real_numbers(kind: str, tmp_path: Path, codesign: Command) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2, 2, 4, 4), kind))
+    outcome = codesign("compile", function("ends_with_softmax"), "--arch", "tiny",
+                       "--calibration", tmp_path / "x.npy", "-o", tmp_path / "x.prog")  # fmt: skip
+    assert outcome.code == 2
+    assert "calibrate with real numbers" in outcome.err
+
+
+def test_calibration_with_zeros_alone_is_warned_of(tmp_path: Path, codesign: Command) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2, 2, 4, 4), np.float32))
+    outcome = codesign("compile", function("ends_with_softmax"), "--arch", "tiny",
+                       "--calibration", tmp_path / "x.npy", "-o", tmp_path / "x.prog")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "holds zeros alone" in outcome.out

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -5,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from codesign import isa
 from codesign.artifact import Program
 from codesign.cli.devices import KINDS
 from codesign.cli.session import encode, graph_outputs
 from codesign.quant.values import Coding
 from codesign.registers import COUNTERS
+from codesign.report.trace import instructions
 from tests.cli.conftest import Command
 
 FIGURES = {
@@ -88,3 +91,66 @@ def test_what_is_no_program_is_refused(inputs: Path, codesign: Command) -> None:
     outcome = codesign("run", inputs, "--inputs", inputs)
     assert outcome.code == 2
     assert "is not a program" in outcome.err
+
+
+def test_a_difference_is_an_exit_code(
+    program: Path, inputs: Path, tmp_path: Path, codesign: Command
+) -> None:
+    loaded = Program.load(program)
+    load = next(
+        i
+        for i in instructions(loaded, loaded.setup)
+        if i.opcode is isa.Opcode.LOAD and i["target"] == isa.Target.WGT
+    )
+    image = bytearray(loaded.image)
+    image[load["offset"]] ^= 0x40
+    dataclasses.replace(loaded, image=bytes(image)).save(tmp_path / "bad.prog")
+    outcome = codesign("run", tmp_path / "bad.prog", "--inputs", inputs)
+    assert outcome.code == 1
+    assert "differ from the graph reference" in outcome.out
+
+
+def two_outputs(program: Path, path: Path) -> Program:
+    """The program with its one output given twice."""
+    loaded = Program.load(program)
+    graph = dataclasses.replace(loaded.graph, outputs=loaded.graph.outputs * 2)
+    twice = dataclasses.replace(loaded, graph=graph, outputs=loaded.outputs * 2)
+    twice.save(path)
+    return twice
+
+
+def test_several_outputs_take_an_npz_that_keeps_them_all(
+    program: Path, inputs: Path, tmp_path: Path, codesign: Command
+) -> None:
+    path = tmp_path / "two.prog"
+    name = two_outputs(program, path).outputs[0].name
+    refused = codesign("run", path, "--inputs", inputs, "--outputs", tmp_path / "y.npy")
+    assert refused.code == 2
+    assert "give --outputs a name that ends in .npz" in refused.err
+    assert not (tmp_path / "y.npy").exists()
+    outcome = codesign("run", path, "--inputs", inputs, "--outputs", tmp_path / "y.npz")
+    assert outcome.code == 0, outcome.err
+    with np.load(tmp_path / "y.npz") as found:
+        assert sorted(found) == [name, f"{name}#1"]
+        assert np.array_equal(found[name], found[f"{name}#1"])
+
+
+@pytest.mark.parametrize("option", ["--outputs", "--report", "--timeline"])
+def test_results_that_cannot_be_written_are_noticed_before_the_run(
+    option: str, program: Path, inputs: Path, codesign: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codesign.cli.run.open_device", None)
+    outcome = codesign("run", program, "--inputs", inputs, option, inputs / "y.npy")
+    assert outcome.code == 2
+    assert "inputs.npy" in outcome.err
+
+
+def test_several_inputs_are_refused(
+    program: Path, inputs: Path, tmp_path: Path, codesign: Command
+) -> None:
+    loaded = Program.load(program)
+    dataclasses.replace(loaded, inputs=loaded.inputs * 2).save(tmp_path / "two.prog")
+    outcome = codesign("run", tmp_path / "two.prog", "--inputs", inputs)
+    assert outcome.code == 2
+    assert "takes 2 inputs" in outcome.err
+    assert "run it from Python" in outcome.err
