@@ -94,7 +94,7 @@ LAYERS = [
     (
         nn.LayerNorm(8),
         "aten.native_layer_norm.default at block.0 (LayerNorm)",
-        "accepted are conv2d, linear, batch_norm, relu",
+        "it needs statistics of each input; use batch_norm, whose are constants",
     ),
     (
         nn.Linear(8, 3),
@@ -120,8 +120,11 @@ def test_layers(layer: nn.Module, what: str, remedy: str) -> None:
 
 
 FUNCTIONS: list[tuple[Callable[..., torch.Tensor], str]] = [
-    (lambda x: torch.cat([x, x], 1), "aten.cat.default"),
-    (lambda x: x.permute(0, 2, 3, 1), "aten.permute.default"),
+    (lambda x: torch.cat([x, x], 1), "select and join them with 1 by 1 convolutions and sums"),
+    (lambda x: torch.cat(x.split(2, 1)[::-1], 1), "aten.split_with_sizes.default"),
+    (lambda x: fn.interpolate(x, scale_factor=2), "aten.upsample_nearest2d.vec"),
+    (lambda x: fn.pad(x, (1, 1, 1, 1), mode="reflect"), "pad with zeros"),
+    (lambda x: x.permute(0, 2, 3, 1), "accepted are conv2d, linear, batch_norm, relu"),
     (lambda x: x * x.mean((2, 3), keepdim=True), "of two different tensors only add and sub"),
     (lambda x: x + x.mean((2, 3), keepdim=True), "it broadcasts (4, 8, 8) with (4, 1, 1)"),
     (lambda x: x.mean(1), "it reduces dimensions [1] of 4; those over H and W are accepted"),
