@@ -11,6 +11,7 @@ from codesign.cli.check import compare
 from codesign.cli.devices import open_device
 from codesign.cli.session import encode
 from codesign.ir import Conv2d, Graph, Tensor, Window
+from codesign.reference.device import ReferenceDevice
 from codesign.report.difference import first_difference
 from codesign.report.trace import instructions
 from tests.cli.conftest import Command
@@ -20,6 +21,15 @@ def test_equal_executions(program: Path, inputs: Path, codesign: Command) -> Non
     outcome = codesign("check", program, "--inputs", inputs)
     assert outcome.code == 0, outcome.err
     assert "graph = machine reference = RTL, bit for bit, on 3 samples" in outcome.out
+
+
+def test_the_wait_for_the_simulator_is_announced(
+    program: Path, inputs: Path, codesign: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codesign.cli.devices.RtlDevice", ReferenceDevice)
+    outcome = codesign("check", program, "--inputs", inputs)
+    assert outcome.code == 0, outcome.err
+    assert "opening the simulator; its first use on an architecture builds it" in outcome.out
 
 
 def damage(program: Path, path: Path, target: isa.Target) -> None:
