@@ -7,9 +7,8 @@ which ``hazards`` refuses.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -19,8 +18,9 @@ from codesign.arch import Arch
 from codesign.errors import EncodingError, MachineError
 from codesign.isa import TOKEN_PEERS, Base, ErrorCode, Instruction, Opcode, Target, Unit
 from codesign.reference import calc, dma, faults, memory, timing, trace, units
-from codesign.reference.hazards import Clock, Hazards
+from codesign.reference.hazards import Hazards
 from codesign.reference.memory import ByteArray, Memories, Transfer
+from codesign.reference.queues import Queued, UnitState
 from codesign.reference.save import Save
 from codesign.reference.timing import Calendar, Dram
 from codesign.reference.tokens import Tokens
@@ -39,44 +39,6 @@ _DECODE = {
 }
 """From a unit's taking an instruction to its earliest start."""
 _UNITS = {Opcode.LOAD: Unit.LOAD, Opcode.CALC: Unit.CALC, Opcode.SAVE: Unit.SAVE}
-
-
-@dataclass
-class _Queued:
-    """An instruction in its unit's queue or in execution."""
-
-    index: int
-    instruction: Instruction
-    arrival: int
-    number: int = 0
-    start: int = 0
-    ready: int = 0
-    """Checked, and all its tokens there."""
-    checked: tuple[int, int] = (0, 0)
-    clock: Clock = field(default_factory=dict)
-
-
-@dataclass
-class _State:
-    """A unit: what waits for it, what it does, what it did."""
-
-    queue: deque[_Queued] = field(default_factory=deque)
-    active: deque[_Queued] = field(default_factory=deque)
-    arrivals: list[int] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    busy: list[tuple[int, int]] = field(default_factory=list)
-    """Cycles [first, after the last) with an instruction that lacks nothing."""
-    running: list[tuple[int, int]] = field(default_factory=list)
-    """Likewise, with an instruction in execution."""
-    lacks: list[tuple[int, int]] = field(default_factory=list)
-    """Likewise with an instruction that lacks a token."""
-
-    def accepted(self, number: int) -> int | None:
-        """When the unit takes its ``number``-th instruction from the queue; None if unknown."""
-        if number > len(self.starts):
-            return None
-        before = self.starts[number - 1] + latency.CALC_ACCEPT if number else 0
-        return max(self.arrivals[number], before)
 
 
 @dataclass(frozen=True)
@@ -116,7 +78,7 @@ class Execution:
         self._read_ports = [Calendar(latency.ACT_ADDRESS) for _ in regions]
         ahead = latency.calc_write(setting.arch) + latency.ACT_ADDRESS
         self._write_ports = [Calendar(ahead) for _ in regions]
-        self._units = {unit: _State() for unit in TOKEN_PEERS}
+        self._units = {unit: UnitState() for unit in TOKEN_PEERS}
         self._clocks = {unit: dict.fromkeys(TOKEN_PEERS, 0) for unit in TOKEN_PEERS}
         self._slot_end = self._finished = self._last_end = 0
         self._calc = dict.fromkeys(
@@ -270,7 +232,7 @@ class Execution:
         else:
             state = self._units[_UNITS[instruction.opcode]]
             state.arrivals.append(cycle + latency.QUEUE_PASS)
-            state.queue.append(_Queued(index, instruction, cycle + latency.QUEUE_PASS))
+            state.queue.append(Queued(index, instruction, cycle + latency.QUEUE_PASS))
         self._fetch.hand_out(cycle)
 
     def _record(self, record: TraceRecord) -> None:
@@ -297,7 +259,7 @@ class Execution:
         raise MachineError(f"instruction {index}: {what}", code, index)
 
     # --- units -----------------------------------------------------------------------------
-    def _start_cycle(self, unit: Unit, state: _State) -> int | None:
+    def _start_cycle(self, unit: Unit, state: UnitState) -> int | None:
         """When a unit starts the instruction at the head of its queue; None if not known yet."""
         head = state.queue[0]
         tokens = self._tokens.available(unit, head.instruction["wait"])
@@ -309,7 +271,7 @@ class Execution:
             return None
         return max(accepted + _DECODE[unit], tokens, free)
 
-    def _free(self, unit: Unit, head: _Queued) -> int | None:
+    def _free(self, unit: Unit, head: Queued) -> int | None:
         if unit is Unit.LOAD:
             return self._load.free()
         if unit is Unit.SAVE:
@@ -350,7 +312,7 @@ class Execution:
         self._last_end = max(self._last_end, end)
         self._record(TraceRecord(unit, head.index, head.start, end))
 
-    def _start_calc(self, head: _Queued, decoded: int, tokens: int) -> None:
+    def _start_calc(self, head: Queued, decoded: int, tokens: int) -> None:
         arch, memories, i = self.setting.arch, self.setting.memories, head.instruction
         self._refuse(head.index, faults.calc_faults(arch, i))
         path = calc.walk(arch, i, memories.taps(i["tap_base"], i["taps"]))
@@ -387,7 +349,7 @@ class Execution:
             if clash is not None and self.setting.hazards:
                 self.setting.hazards.clash(index, region, clash - ports)
 
-    def _start_transfer(self, unit: Unit, head: _Queued) -> None:
+    def _start_transfer(self, unit: Unit, head: Queued) -> None:
         setting, i = self.setting, head.instruction
         base = Base(i["base"])
         address, size = setting.addresses[base], self._sizes[base]
@@ -446,7 +408,7 @@ class Execution:
         }
 
 
-def _levels(state: _State, cycles: int) -> tuple[int, int, int]:
+def _levels(state: UnitState, cycles: int) -> tuple[int, int, int]:
     """Cycles busy, cycles in execution, and cycles outside the latter that lack a token."""
     busy, running, lacks = np.zeros((3, cycles + 1), np.bool_)
     for level, spans in ((busy, state.busy), (running, state.running), (lacks, state.lacks)):
