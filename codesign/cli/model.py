@@ -159,7 +159,9 @@ def _from_function(module: str, function: str, seed: int) -> Model:
             f"{module}:{function} returns {type(made).__name__}; "
             "return (torch.nn.Module, example input tensor)"
         )
-    return Model(from_module(network, example, function), _array(example))
+    with _printed(UserWarning):  # torch's, about the network; an error says more than they do
+        converted = from_module(network, example, function)
+    return Model(converted, _array(example))
 
 
 def _import(module: str) -> ModuleType:

@@ -54,6 +54,21 @@ def unsupported() -> tuple[torch.nn.Module, torch.Tensor]:
     return torch.nn.LayerNorm(4), torch.zeros(1, 3, 4, 4)
 
 
+class Recurrent(torch.nn.Module):
+    """torch warns of its weights before the operation is refused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = torch.nn.GRU(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gru(x[:, 0])[0]
+
+
+def recurrent() -> tuple[torch.nn.Module, torch.Tensor]:
+    return Recurrent(), torch.zeros(1, 3, 4, 4)
+
+
 def too_large() -> tuple[torch.nn.Module, torch.Tensor]:
     return torch.nn.Conv2d(512, 64, 3), torch.zeros(1, 512, 16, 16)
 
@@ -67,6 +82,7 @@ def too_large() -> tuple[torch.nn.Module, torch.Tensor]:
         ("math:f", "tiny", "module 'math' has no function 'f'"),
         (function("no_pair"), "tiny", "return (torch.nn.Module, example input tensor)"),
         (function("unsupported"), "tiny", "native_layer_norm"),
+        (function("recurrent"), "tiny", "(Recurrent)"),
         (function("too_large"), "tiny", "the architecture has"),
         (function("no_pair"), "huge", "no preset is called 'huge'; there are pynq_z2, tiny"),
     ],
