@@ -121,7 +121,9 @@ def test_what_cannot_be_compared(
 def test_only_quantised_models_and_npz_files(
     model: Path, golden: Golden, codesign: Command, tmp_path: Path
 ) -> None:
-    assert "is no .tflite file" in compare(codesign, Path("mine:network"), golden).err
+    np.savez(tmp_path / "found.npz", **golden)
+    outcome = codesign("compare", "mine:network", "--golden", tmp_path / "found.npz")
+    assert "is no .tflite file" in outcome.err
     (tmp_path / "golden.npz").write_text("text")
     assert "is no .npz file" in codesign("compare", model, "--golden", tmp_path / "golden.npz").err
 
