@@ -16,6 +16,9 @@ BEGIN, END = "<!-- figures: made by benchmarks/table.py -->", "<!-- end of figur
 README_ROWS = (
     "network.resnet8.cycles",
     "network.resnet8.latency_ms",
+    "network.ic_resnet8.cycles",
+    "network.kws_dscnn.cycles",
+    "network.ad_autoencoder.cycles",
     "array.conv3x3.utilization",
     "array.conv1x1.utilization",
     "array.conv3x3s2.utilization",
