@@ -30,9 +30,9 @@ class Axis:
 
     def holds(self, offset: int, base: int) -> bool:
         """Word ``base`` is inside the map wherever pixel ``offset`` is."""
-        last = self.stride * (self.outputs - 1)
-        low = base >= 0 or base >= offset
-        return low and (base <= offset or last + base <= self.extent - 1)
+        first = range(0, self.stride * self.outputs, self.stride)
+        inside = range(self.extent)
+        return all(at + base in inside for at in first if at + offset in inside)
 
 
 def cover(axis: Axis, shifts: Sequence[int]) -> Cover | None:

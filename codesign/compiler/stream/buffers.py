@@ -18,8 +18,8 @@ from codesign.isa import Mode
 from codesign.latency import calc_interval
 
 _BEAM = 12
-_KEPT = 4
-"""Blocks of a map that is saved, or loaded, plane by plane."""
+_AT_ONCE = 16.0
+"""How much worse it is to want a port at once than by turns."""
 _PASSED = 2
 """Blocks of a map that the next layer reads plane by plane."""
 
@@ -50,8 +50,11 @@ Placement = Mapping[tuple[str, int], Place]
 """Of each copy of each buffer."""
 
 
-def buffers(work: Work, strips: Sequence[Strip], copies: int, by_block: bool) -> tuple[Buffer, ...]:
-    """What a group needs. ``by_block``: all strips run for a block before the next block does, so
+def buffers(
+    work: Work, strips: Sequence[Strip], copies: int, blocks: int, by_block: bool
+) -> tuple[Buffer, ...]:
+    """What a group needs. ``blocks``: as many of a map that is saved, or loaded, plane by plane are
+    kept. ``by_block``: all strips run for a block before the next block does, so
     that every strip of a source has its own copy, and results are kept for a few blocks only."""
     names = (*work.external, *(layer.target for layer in work.layers))
     found = []
@@ -61,7 +64,7 @@ def buffers(work: Work, strips: Sequence[Strip], copies: int, by_block: bool) ->
             continue
         storage, lanes = work.storages[name], work.arch.pixels
         storage = replace(storage, phase_rows=storage.phase_rows_of(lines, lanes))
-        kept = _kept(work, name)
+        kept = _kept(work, name, blocks)
         number = copies if name in work.external and kept == storage.planes else 1
         found.append(Buffer(name, storage, kept, len(strips) if by_block else number))
     return tuple(found)
@@ -72,7 +75,7 @@ def _lines(work: Work, name: str, strip: Strip) -> int:
     return -(-last // 2) - first // 2 if work.storages[name].split else last - first
 
 
-def _kept(work: Work, name: str) -> int:
+def _kept(work: Work, name: str, blocks: int) -> int:
     """Planes of a map that are on chip at a time."""
     planes, unit = work.storages[name].planes, work.arch.planes
     if name in work.passing:
@@ -80,8 +83,8 @@ def _kept(work: Work, name: str) -> int:
     readers = [layer for layer in work.layers if name in layer.reads]
     if name in work.external:
         by_plane = all(at.source != name or at.mode is not Mode.DENSE for at in readers)
-        return min(planes, _KEPT * unit) if by_plane and len(readers) == 1 else planes
-    return planes if readers else min(planes, _KEPT * unit)
+        return min(planes, blocks * unit) if by_plane and len(readers) == 1 else planes
+    return planes if readers else min(planes, blocks * unit)
 
 
 def place(work: Work, strips: Sequence[Strip], wanted: Sequence[Buffer]) -> Placement | None:
@@ -95,10 +98,14 @@ def place(work: Work, strips: Sequence[Strip], wanted: Sequence[Buffer]) -> Plac
     rivals = {
         frozenset((layer.source, layer.residual.tensor)) for layer in work.layers if layer.residual
     }
-    beam = [_State(0.0, {}, (0.0,) * work.arch.regions, (0.0,) * work.arch.regions)]
+    at_once = _at_once(work, {at.name for at in wanted if at.kept < at.storage.planes}, demands)
+    nothing = (0.0,) * work.arch.regions
+    beam = [_State(0.0, 0.0, {}, nothing, nothing)]
     for item in items:
         grown = [
-            after for state in beam for after in _grow(work, state, item, lives, rivals, demands)
+            after
+            for state in beam
+            for after in _grow(work, state, item, lives, rivals, at_once, demands)
         ]
         beam = sorted(grown, key=lambda state: state.cost)[:_BEAM]
         if not beam:
@@ -109,6 +116,7 @@ def place(work: Work, strips: Sequence[Strip], wanted: Sequence[Buffer]) -> Plac
 @dataclass(frozen=True)
 class _State:
     cost: float
+    clashes: float
     places: Mapping[tuple[Buffer, int], Place]
     reads: tuple[float, ...]
     writes: tuple[float, ...]
@@ -120,6 +128,7 @@ def _grow(
     item: tuple[Buffer, int],
     lives: Mapping[str, tuple[int, int]],
     rivals: set[frozenset[str]],
+    at_once: Mapping[frozenset[str], float],
     demands: Mapping[str, Demand],
 ) -> Iterator[_State]:
     buffer, _ = item
@@ -144,8 +153,33 @@ def _grow(
         reads, writes = list(state.reads), list(state.writes)
         reads[region] += share.read / buffer.copies
         writes[region] += share.write / buffer.copies
+        clashes = state.clashes + sum(
+            at_once.get(frozenset((buffer.name, at.name)), 0.0) / buffer.copies / at.copies
+            for at, _ in inside
+        )
         places = {**state.places, item: Place(region, free)}
-        yield _State(_cost(reads, writes), places, tuple(reads), tuple(writes))
+        cost = _cost(reads, writes) + clashes
+        yield _State(cost, clashes, places, tuple(reads), tuple(writes))
+
+
+def _at_once(
+    work: Work, partly: set[str], demands: Mapping[str, Demand]
+) -> Mapping[frozenset[str], float]:
+    """What it costs that two maps share a region: those that are loaded and written, or read and
+    saved, while the same layer runs, for a few planes of one are on chip only."""
+    found: dict[frozenset[str], float] = {}
+    for number, layer in enumerate(work.layers):
+        sources = [layer.source]
+        if number and work.layers[number - 1].target in work.passing:
+            sources.append(work.layers[number - 1].source)
+        if layer.target in work.saved & partly:
+            for source in sources:
+                weight = _AT_ONCE * demands[source].read * demands[layer.target].read
+                found[frozenset((source, layer.target))] = weight
+        for name in partly.intersection(layer.reads) & set(work.external):
+            weight = _AT_ONCE * demands[name].write * demands[layer.target].write
+            found[frozenset((name, layer.target))] = weight
+    return found
 
 
 def _cost(reads: Sequence[float], writes: Sequence[float]) -> float:
@@ -225,4 +259,6 @@ def map_words(work: Work, strip: Strip, name: str) -> int:
         return 0
     storage = work.storages[name]
     phases = PHASES if storage.split else 1
+    if name in work.external:
+        phases = len(work.phases[name])
     return storage.planes * phases * _lines(work, name, strip) * storage.pitch

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import gcd, lcm
 
 from codesign.arch import Arch
 from codesign.compiler.allocate import Place
-from codesign.compiler.layout import PHASES, Storage, grid_width
-from codesign.compiler.network import Network
+from codesign.compiler.layout import Storage, grid_width
+from codesign.compiler.network import Layer, Network
 from codesign.compiler.stream.buffers import (
     Buffer,
     Placement,
@@ -24,9 +25,9 @@ from codesign.compiler.stream.buffers import (
     place,
     slots,
 )
-from codesign.compiler.stream.tasks import Group
+from codesign.compiler.stream.tasks import SAVE_BEATS, Group
 from codesign.compiler.stream.work import Strip, Work, strips
-from codesign.cost.cycles import fetch_cycles, load_latency, pipeline_cycles
+from codesign.cost.cycles import fetch_cycles, load_latency, pipeline_cycles, save_cycles
 from codesign.errors import CapacityError
 from codesign.isa import Mode
 from codesign.reference.memory import depthwise_words
@@ -36,6 +37,8 @@ _COUNTS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 19, 23, 28, 37, 56, 112)
 """Numbers of strips that are tried, besides strips of as few lines as there can be."""
 _TRIED = 3
 """Heights of strips that are weighed, of those that fit: the highest."""
+_KEPT = (4, 2)
+"""Blocks that are kept of a map that is saved, or loaded, plane by plane."""
 _ROW = 8
 """About the cycles lost to a row of a transfer."""
 _RESIDENT = 0.95
@@ -114,22 +117,25 @@ def _candidates(context: Context, work: Work) -> Iterator[tuple[Cost, Group]]:
     found = 0
     for height in _heights(work):
         cut = strips(work, height)
-        for copies in (2, 1) if len(cut) * context.whole.batch > 1 else (1,):
-            group = _placed(work, cut, copies, False)
+        several = len(cut) * context.whole.batch > 1
+        for copies, kept in product((2, 1) if several else (1,), _KEPT):
+            group = _placed(work, cut, copies, kept, False)
             if group:
                 found += 1
                 yield _cost(context, group, copies), group
                 break
         if len(work.layers) == 1 and 1 < len(cut) <= work.arch.regions:
-            group = _placed(work, cut, 1, True)
+            group = _placed(work, cut, 1, _KEPT[0], True)
             if group:
                 yield _cost(context, group, 1), group
         if found == _TRIED:
             return
 
 
-def _placed(work: Work, cut: tuple[Strip, ...], copies: int, by_block: bool) -> Group | None:
-    wanted = buffers(work, cut, copies, by_block)
+def _placed(
+    work: Work, cut: tuple[Strip, ...], copies: int, kept: int, by_block: bool
+) -> Group | None:
+    wanted = buffers(work, cut, copies, kept, by_block)
     rows = sum(at.rows * at.copies for at in wanted)
     passing = sum(at.rows for at in wanted if at.name in work.passing)
     least = max((at.rows for at in wanted), default=0)
@@ -175,9 +181,7 @@ def _cost(context: Context, group: Group, copies: int) -> Cost:
     cycles = traffic = 0.0
     for strip in group.strips:
         compute = sum(
-            layer_groups(work, layer, strip) * slots(work, layer)
-            for layer in work.layers
-            if layer.target in strip
+            _layer_cycles(group, layer, strip) for layer in work.layers if layer.target in strip
         )
         reads, writes = _moved(work, strip)
         traffic += samples * (reads + writes)
@@ -194,20 +198,34 @@ def _cost(context: Context, group: Group, copies: int) -> Cost:
     return cycles + fill, int(traffic) + loaded
 
 
+def _layer_cycles(group: Group, layer: Layer, strip: Strip) -> int:
+    """Cycles of a layer in a strip: it waits for maps of which a few planes at a time are on chip
+    to be loaded or saved."""
+    work = group.work
+    partly = {at.name for at in group.buffers if at.kept < at.storage.planes}
+    cycles = layer_groups(work, layer, strip) * slots(work, layer)
+    for name in partly.intersection(layer.reads) & set(work.external):
+        cycles = max(cycles, _beats(work, strip, name) + _ROW * _rows(work, name))
+    if layer.target in work.saved & partly:
+        beats = _beats(work, strip, layer.target)
+        saves = min(len(layer.blocks), 1 + beats // SAVE_BEATS)
+        cycles = max(cycles, beats + saves * save_cycles(work.arch, 0, 0))
+    return cycles
+
+
+def _beats(work: Work, strip: Strip, name: str) -> int:
+    words = map_words(work, strip, name) * work.arch.act_word_bytes
+    return -(-words // work.arch.beat_bytes)
+
+
 def _moved(work: Work, strip: Strip) -> tuple[int, int]:
     """Beats of maps read and written in a strip."""
-    words_per_beat = work.arch.beat_bytes / work.arch.act_word_bytes
-    reads = sum(
-        map_words(work, strip, name) / words_per_beat + _ROW * _rows(work, name)
-        for name in work.external
-    )
-    writes = sum(map_words(work, strip, name) / words_per_beat for name in work.saved)
-    return int(reads), int(writes)
+    reads = sum(_beats(work, strip, name) + _ROW * _rows(work, name) for name in work.external)
+    return reads, sum(_beats(work, strip, name) for name in work.saved)
 
 
 def _rows(work: Work, name: str) -> int:
-    storage = work.storages[name]
-    return storage.planes * (PHASES if storage.split else 1)
+    return work.storages[name].planes * len(work.phases[name])
 
 
 def _weights(work: Work) -> tuple[int, int]:
@@ -283,7 +301,7 @@ def _overlap(group: Group, places: Placement, before: Sequence[tuple[Buffer, Pla
 def _too_large(work: Work) -> str:
     (layer,) = work.layers
     step = work.steps[layer.target]
-    wanted = buffers(work, strips(work, min(step, work.height(layer.target))), 1, False)
+    wanted = buffers(work, strips(work, min(step, work.height(layer.target))), 1, _KEPT[-1], False)
     needs = ", ".join(f"{at.name!r} {at.rows}" for at in wanted)
     unit = "one line" if step == 1 else f"{step} lines"
     arch, batch = work.arch, work.network.batch

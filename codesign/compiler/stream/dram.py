@@ -139,11 +139,32 @@ class StripTransfers:
     ) -> StripTransfers:
         return cls(arch, buffer.storage, buffer.kept, place, lines, vector)
 
-    def load(self, home: Home, sample: int, pixel: int, planes: tuple[int, int]) -> Iterator[Rows]:
-        """All lines of planes [first, last); ``pixel``: where a sample of a 1 by 1 map goes."""
-        for first, last in self._unwrapped(planes):
-            whole = self._whole(home, sample, pixel, (first, last), self.lines)
-            yield from split_by_skew(self.storage, whole)
+    def load(
+        self,
+        home: Home,
+        sample: int,
+        pixel: int,
+        planes: tuple[int, int],
+        phases: tuple[int, ...],
+    ) -> Iterator[Rows]:
+        """All lines of planes [first, last), of those phase planes where the map is split;
+        ``pixel``: where a sample of a 1 by 1 map goes."""
+        storage, layout, lanes = self.storage, home.layout, self.arch.pixels
+        for part in self._unwrapped(planes):
+            if not storage.split or len(phases) == PHASES:
+                whole = self._whole(home, sample, pixel, part, self.lines)
+                yield from split_by_skew(storage, whole)
+                continue
+            _, begin, end = _phase_lines(storage, self.lines, self.lines)
+            first, offset = self._pixel(part[0]), self._offset(home, sample, part[0])
+            for phase in phases:
+                yield Rows(
+                    part[1] - part[0], (end - begin) * storage.pitch, self.place.region,
+                    first + storage.phase_pixel(phase, lanes), storage.plane_rows * lanes,
+                    home.base,
+                    offset + phase * layout.phase_bytes + begin * storage.pitch * layout.block,
+                    layout.plane_bytes,
+                )  # fmt: skip
 
     def save(
         self, home: Home, sample: int, pixel: int, planes: tuple[int, int], lines: Lines

@@ -25,7 +25,7 @@ from codesign.isa import Base, Opcode, Target
 
 _LOAD_WORDS = 1024
 """About the words that one LOAD of a map moves, and..."""
-_SAVE_BEATS = 64
+SAVE_BEATS = 64
 """... the beats that a SAVE moves at least: it waits for its own write response."""
 
 
@@ -278,7 +278,7 @@ class _GroupMaker:
                 part = written[slice(*planes), slice(*slot.lines)]
                 after_save = max(after_save, int(part.max()))
             pixel = sample if self.together else 0
-            for rows in transfers.load(home, sample, pixel, planes):
+            for rows in transfers.load(home, sample, pixel, planes, self.work.phases[name]):
                 values = {"target": int(Target.ACT), **rows.values(maker.arch)}
                 step = StreamStep(Opcode.LOAD, f"map {name!r}", values)
                 cycles = load_cycles(maker.arch, rows.rows, rows.words)
@@ -300,7 +300,7 @@ class _GroupMaker:
         words = (last - first) * (end - begin) * slot.buffer.storage.pitch
         beats = words * maker.arch.act_word_bytes // maker.arch.beat_bytes
         room = slot.buffer.kept - (last - first) < 2 * block.planes
-        if complete or beats >= _SAVE_BEATS or room:
+        if complete or beats >= SAVE_BEATS or room:
             self.pending[key] = last
             if end > begin:
                 self._save_planes(at, slot, (first, last), (begin, end), calc)

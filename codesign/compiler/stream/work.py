@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from codesign.arch import Arch
-from codesign.compiler.layout import Storage
+from codesign.compiler.layout import PHASES, Storage
 from codesign.compiler.network import Layer, Network
 from codesign.compiler.tile import line_unit
 from codesign.isa import Mode
@@ -62,6 +62,23 @@ class Work:
         if (name in self.saved or name in self.external) and not self.network.is_vector(name):
             lines *= line_unit(self.arch, storage)
         return lines
+
+    @cached_property
+    def phases(self) -> Mapping[str, tuple[int, ...]]:
+        """Phase planes of each map from DRAM that taps read; the only plane where it is linear."""
+        found = {}
+        for name in self.external:
+            phases = {
+                2 * (tap.oy % layer.stride) + tap.ox % layer.stride
+                for layer in self.layers
+                if layer.source == name
+                for block in layer.blocks
+                for tap in block.taps
+            }
+            added = any(name in layer.reads[1:] for layer in self.layers)
+            split = range(PHASES if self.storages[name].split else 1)
+            found[name] = tuple(split) if added else tuple(sorted(phases))
+        return found
 
     @cached_property
     def passing(self) -> frozenset[str]:
