@@ -51,3 +51,10 @@ def test_dilated_kernels_fold_at_their_dilation():
     found = best(axis(3, 0, 32, dilation=2), axis(3, 0, 32, dilation=2), (2, 2), 9, 1)
     assert found.taps == 1
     assert (0, 2) in found.fold or (0, -2) in found.fold
+
+
+def test_strides_tell_which_pixels_meet_the_edge_together():
+    """At stride 2 pixels 2x + 2 and 2x + 3 of a map of even width are inside or outside alike: the
+    7 columns of a stem fit 4 words of two pixels."""
+    at = Axis(tuple(range(-3, 4)), 224, 112, 2)
+    assert best(at, at, (1, 1), 2, 6).taps == 28

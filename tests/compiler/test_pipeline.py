@@ -213,7 +213,7 @@ def test_message_tells_where_the_operation_stands():
     [
         (
             TINY.replace(act_depth=16),
-            "'conv_t1': a strip of one line needs rows of 3 pixels for maps 't0' 24, 't1' 16; the "
+            "'conv_t1': a strip of one line needs rows of 3 pixels for maps 't0' 24, 't1' 8; the "
             "architecture has 3 regions of 16; raise act_depth to 24 or more",
         ),
         (TINY.replace(wgt_depth=16), "needs 18 WGT words for one instruction, the architecture"),
