@@ -25,7 +25,7 @@ from codesign.compiler.tile import chunks, passes
 from codesign.compiler.verify import verify_network, verify_plan
 from codesign.errors import CapacityError
 from codesign.isa import Base
-from codesign.reference.machine import Machine
+from codesign.reference.predict import predicted_run
 
 REWRITES: tuple[Callable[[Network, Arch], Network], ...] = (separate_phases,)
 """Passes from network to network between lowering and layout, in order; each is verified."""
@@ -127,16 +127,7 @@ def predict(program: Program) -> int:
 
     The reference also checks the program: no address out of range, no result left to chance.
     """
-    sizes = {
-        Base.INPUT: program.input_bytes,
-        Base.OUTPUT: program.output_bytes,
-        Base.SCRATCH: program.scratch_bytes,
-    }
-    memory = {base: np.zeros(size, np.uint8) for base, size in sizes.items()}
-    memory[Base.PROGRAM] = np.frombuffer(program.image, np.uint8)
-    machine = Machine(program.arch, memory, compute=False)
-    machine.run(program.setup.offset, program.setup.count)
-    return machine.run(program.infer.offset, program.infer.count).cycles
+    return predicted_run(program).cycles
 
 
 def _versions() -> dict[str, str]:

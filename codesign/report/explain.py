@@ -9,13 +9,11 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from codesign import ir
 from codesign.artifact import Program
 from codesign.cost import bounds
-from codesign.isa import Base, Instruction, Opcode
-from codesign.reference.machine import Machine
+from codesign.isa import Instruction, Opcode
+from codesign.reference.predict import predicted_run
 from codesign.report.run import layer_rows, provenance
 from codesign.report.trace import Execution, layer_of
 from codesign.report.traffic import Traffic, traffic
@@ -25,7 +23,8 @@ Layer = dict[str, Any]
 
 def explain(program: Program) -> dict[str, Any]:
     """The document of ``codesign explain --json``."""
-    cycles, execution = predicted_run(program)
+    run = predicted_run(program, check=False)
+    cycles, execution = run.cycles, Execution.of(program, run.trace)
     moved = traffic(program)
     shapes = calc_shapes(program, execution.instructions)
     layers = [
@@ -52,21 +51,6 @@ def least_traffic(program: Program) -> float:
     return bounds.network_bounds(
         bounds.layer_bounds(program.arch, demand) for demand in demands
     ).traffic_bytes
-
-
-def predicted_run(program: Program) -> tuple[int, Execution]:
-    """Cycles and spans of an inference on the machine reference, weights resident."""
-    sizes = {
-        Base.INPUT: program.input_bytes,
-        Base.OUTPUT: program.output_bytes,
-        Base.SCRATCH: program.scratch_bytes,
-    }
-    memory = {base: np.zeros(size, np.uint8) for base, size in sizes.items()}
-    memory[Base.PROGRAM] = np.frombuffer(program.image, np.uint8)
-    machine = Machine(program.arch, memory, check=False)
-    machine.run(program.setup.offset, program.setup.count)
-    run = machine.run(program.infer.offset, program.infer.count)
-    return run.cycles, Execution.of(program, run.trace)
 
 
 @dataclasses.dataclass
