@@ -1,10 +1,15 @@
 """What the driver needs of a device: one contract for references, RTL simulation and boards.
 
 A device implements it structurally; nothing here needs to be imported to do so.
+
+Every method and property may raise ``ConnectionError`` (or a child of it) where the way to the
+device is gone; the driver tells its user. What a device has opened it closes in ``close``, which is
+also the end of its ``with`` block.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
@@ -12,6 +17,31 @@ import numpy as np
 import numpy.typing as npt
 
 ByteArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What an overlay's own files tell of the hardware in them.
+
+    The driver compares it with what the registers say: a board may run another bitstream than the
+    one whose files lie beside the user's notebook.
+
+    Parameters
+    ----------
+    name:
+        Of the file, for messages.
+    fingerprint:
+        Of the architecture that it was generated for, as register FINGERPRINT reads.
+    clock_hz:
+        The fastest clock for which its timing was met.
+    address_bits:
+        Width of the addresses on its memory port.
+    """
+
+    name: str
+    fingerprint: int
+    clock_hz: float
+    address_bits: int
 
 
 class Buffer(Protocol):
@@ -36,11 +66,32 @@ class Buffer(Protocol):
 
 
 class Device(Protocol):
-    """An accelerator with its memory. A context manager: leaving it closes the device."""
+    """An accelerator with its memory, of which one process at a time has the use.
+
+    A context manager: leaving it closes the device.
+    """
+
+    @property
+    def name(self) -> str:
+        """What and where it is, for messages: "pynq-z2 at 192.168.2.99"."""
 
     @property
     def clock_hz(self) -> float:
-        """Frequency of the accelerator's clock, by which cycles become seconds."""
+        """Frequency of the accelerator's clock, by which cycles become seconds. On a board it is
+        read back from the clock's registers, not what was asked for."""
+
+    @property
+    def overlay(self) -> Overlay | None:
+        """What the loaded overlay's files tell; None where no file was loaded (a simulation)."""
+
+    @property
+    def simulation_s(self) -> float | None:
+        """Wall-clock seconds spent on simulating so far, which are nobody's overhead; None on
+        hardware."""
+
+    def seconds(self) -> float:
+        """A clock for time-outs, of any origin, that goes on while the accelerator runs:
+        ``time.monotonic`` on a board, simulated time in a simulation."""
 
     def allocate(self, nbytes: int) -> Buffer:
         """A buffer of ``nbytes`` zero bytes, at least 1.
@@ -52,7 +103,7 @@ class Device(Protocol):
         """
 
     def read_register(self, offset: int) -> int:
-        """The 32-bit register at byte ``offset``, a multiple of 4."""
+        """The 32-bit register at byte ``offset``, a multiple of 4: 0 <= value < 2**32."""
 
     def write_register(self, offset: int, value: int) -> None:
         """Write 32 bits to the register at byte ``offset``, a multiple of 4."""
@@ -63,6 +114,9 @@ class Device(Protocol):
         The caller reads the status afterwards and calls again if the run is not over. On a board
         this sleeps or polls; a simulated device computes here and nowhere else.
         """
+
+    def close(self) -> None:
+        """Give everything back that opening took, the lock on the board too; again is no error."""
 
     def __enter__(self) -> Device: ...
 

@@ -16,6 +16,7 @@ import codesign
 import hw
 from codesign.arch import Arch
 from codesign.reference.timing import Dram
+from host.device import Overlay
 from sim.cache import cached, digest
 from sim.model import SimulationModel, Stalls, build_model
 
@@ -72,6 +73,8 @@ class RtlBuffer:
 class RtlDevice:
     """A simulation of the generated Verilog, with its DRAM; matches ``host.device.Device``.
 
+    Time-outs are told in simulated time.
+
     Parameters
     ----------
     arch:
@@ -89,8 +92,10 @@ class RtlDevice:
     ----------
     model:
         The simulation itself, for faults and statistics.
-    build_seconds, run_seconds:
+    build_seconds, simulation_s:
         Time spent to build or load the model, and in simulation (all of ``model.cycle``).
+    overlay:
+        None: no file was loaded.
     """
 
     def __init__(
@@ -106,9 +111,14 @@ class RtlDevice:
         library = build_model(verilog(arch, cache), TOP, trace=waveform is not None, cache=cache)
         self.model = SimulationModel(library, dram, stalls, waveform)
         self.build_seconds = time.perf_counter() - begin
-        self.run_seconds = 0.0
+        self.simulation_s = 0.0
+        self.overlay: Overlay | None = None
+        self.name = f"the RTL simulation of {arch.name!r}"
         self.clock_hz = arch.clock_mhz * 1e6
         self._next_address = _BASE
+
+    def seconds(self) -> float:
+        return self.model.cycle / self.clock_hz
 
     def allocate(self, nbytes: int) -> RtlBuffer:
         """A buffer of zeros; addresses are never used twice, so that a stale one is noticed."""
@@ -137,7 +147,7 @@ class RtlDevice:
         try:
             yield
         finally:
-            self.run_seconds += time.perf_counter() - begin
+            self.simulation_s += time.perf_counter() - begin
 
     def close(self) -> None:
         self.model.close()

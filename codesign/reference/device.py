@@ -5,6 +5,7 @@ It has the methods of ``host.device.Device`` without knowing that module.
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 import numpy as np
@@ -80,6 +81,8 @@ class ReferenceDevice:
         self._machine = Machine(arch, {}, dram=dram, check=check)
         self._buffers: dict[int, ReferenceBuffer] = {}
         self._next_address = _PAGE
+        self._simulation_s = 0.0
+        self._cycles = 0
         self._values = {register.name: register.initial for register in registers.REGISTERS}
         self._values["ID"] = registers.MAGIC
         self._values["ISA_VERSION"] = ISA_VERSION
@@ -94,6 +97,25 @@ class ReferenceDevice:
     def machine(self) -> Machine:
         """What computes, with its memories."""
         return self._machine
+
+    @property
+    def name(self) -> str:
+        """What a message calls it."""
+        return f"the machine reference of {self._machine.arch.name!r}"
+
+    @property
+    def overlay(self) -> None:
+        """No file was loaded."""
+        return None
+
+    @property
+    def simulation_s(self) -> float:
+        """Wall-clock seconds spent on executing programs."""
+        return self._simulation_s
+
+    def seconds(self) -> float:
+        """Time at the clock, as far as runs have come to an end."""
+        return self._cycles / self.clock_hz
 
     def allocate(self, nbytes: int) -> ReferenceBuffer:
         """A buffer of ``nbytes`` zero bytes, at least 1."""
@@ -124,14 +146,22 @@ class ReferenceDevice:
         """Execute the part that was started, if any."""
         if self._values["STATUS"] & STATUS_BUSY:
             self._values["STATUS"] &= ~STATUS_BUSY
+            begin = time.perf_counter()
             try:
                 run = self._execute()
             except MachineError as error:
                 self._values["STATUS"] |= STATUS_ERROR
                 self._values["ERROR_CODE"], self._values["ERROR_INDEX"] = error.code, error.index
                 return
+            finally:
+                self._simulation_s += time.perf_counter() - begin
+            self._cycles += run.cycles
             self._values["STATUS"] |= STATUS_DONE
             self._count(run)
+
+    def close(self) -> None:
+        """Give all buffers back."""
+        self._buffers.clear()
 
     def __enter__(self) -> ReferenceDevice:
         return self
@@ -142,7 +172,7 @@ class ReferenceDevice:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._buffers.clear()
+        self.close()
 
     def _control(self, value: int) -> None:
         if value & CONTROL_RESET:

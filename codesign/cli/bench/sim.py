@@ -30,10 +30,10 @@ def measure(arch: Arch) -> list[Row]:
             work.check(device)
             with Accelerator(device, trace=False) as accelerator:
                 accelerator.load(work.path)
-                cycles, seconds = device.model.cycle, device.run_seconds
-                while device.run_seconds - seconds < LEAST_SECONDS:
+                cycles, seconds = device.model.cycle, device.simulation_s
+                while device.simulation_s - seconds < LEAST_SECONDS:
                     accelerator.run(work.codes)
-                speed = (device.model.cycle - cycles) / (device.run_seconds - seconds)
+                speed = (device.model.cycle - cycles) / (device.simulation_s - seconds)
     return [
         Row("sim.cycles_per_second", speed, "cycles/s"),
         Row("sim.build_seconds", build_seconds, "s"),
