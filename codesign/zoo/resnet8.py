@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from codesign.zoo.random_weights import seeded
+
 SHAPE = (3, 32, 32)
 
 
@@ -49,20 +51,5 @@ class ResNet8(nn.Module):
 
 
 def resnet8(seed: int = 0) -> tuple[ResNet8, torch.Tensor]:
-    """The network with seeded random weights and an example input.
-
-    Its batch normalisations hold the statistics of random images, so that activations keep the
-    spread that they have in a trained network.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = ResNet8()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # statistics of the one batch that follows
-            nn.init.uniform_(module.weight, 0.5, 1.5, generator)
-            nn.init.uniform_(module.bias, -0.2, 0.2, generator)
-    with torch.no_grad():
-        model.train()(torch.randn(16, *SHAPE, generator=generator))
-    return model.eval(), torch.randn(1, *SHAPE, generator=generator)
+    """The network with seeded random weights and an example input."""
+    return seeded(ResNet8, SHAPE, seed, samples=16)

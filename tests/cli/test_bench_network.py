@@ -4,15 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from codesign.arch import preset
 from codesign.artifact import Program
-from codesign.cli.bench.network import REFERENCES, agreement, reference, references
+from codesign.cli.bench.network import REFERENCES, agreement, large, reference, references
 from codesign.cli.devices import open_device
 from codesign.compiler import compile as compile_graph
 from codesign.frontend.tflite import load_tflite
 from codesign.reference import graph as graph_reference
 from codesign.report.explain import explain, least_traffic
+from codesign.zoo.random_weights import seeded
+from codesign.zoo.resnet18 import ResNet18
 from tests.frontend.tflite_builder import Model, conv
 
 SAMPLES = 3
@@ -86,3 +89,20 @@ def test_reference_networks(shared: Path, name: str) -> None:
     assert found["agreement"] >= 0.99
     assert found["max_lsb"] <= 2
     assert 0 < found["dram_ratio"] < 1
+
+
+def test_figures_of_a_network_larger_than_the_chip() -> None:
+    arch = preset("tiny").replace(act_depth=128, wgt_depth=256, tap_depth=256, param_depth=16)
+    with open_device("reference", arch) as device:
+        rows_found = large(small_resnet18, arch, device)
+    found = {row.name.removeprefix("network.small_resnet18."): row.value for row in rows_found}
+    assert found["agreement"] == 1
+    assert found["max_lsb"] == 0
+    assert 0.2 < found["utilization"] < 1
+    assert found["compile_seconds"] > 0
+    assert found["dram_ratio"] > 1
+
+
+def small_resnet18() -> tuple[torch.nn.Module, torch.Tensor]:
+    """Eight channels and 32 by 32 pixels."""
+    return seeded(lambda: ResNet18((8, 8, 16, 16), 10), (3, 32, 32), 0, 4)

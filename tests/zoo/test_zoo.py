@@ -11,7 +11,7 @@ import torch
 from codesign import ir
 from codesign.quant.accuracy import accuracy, run_graph
 from codesign.quant.torch_module import quantize_module
-from codesign.zoo import demo, digits, layers, resnet8
+from codesign.zoo import demo, digits, layers, mobilenet_v2, resnet8, resnet18
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,21 @@ def test_resnet8_is_mlperf_tinys() -> None:
     assert len([op for op in graph.ops if isinstance(op, ir.Conv2d)]) == 10
     assert names[0] == "conv"
     assert names[-1] == "classifier"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "macs", "convolutions"),
+    [(resnet18.resnet18, 1_814_073_344, 21), (mobilenet_v2.mobilenet_v2, 300_774_272, 53)],
+)
+def test_large_networks_are_the_papers(
+    make: Callable[[], tuple[torch.nn.Module, torch.Tensor]], macs: int, convolutions: int
+) -> None:
+    model, example = make()
+    graph = quantize_module(model, example.numpy())
+    assert sum(ir.macs(graph, op) for op in graph.ops) == macs
+    assert len([op for op in graph.ops if isinstance(op, ir.Conv2d)]) == convolutions
+    assert graph.tensors[graph.outputs[0]].shape == (1000, 1, 1)
 
 
 def test_resnet8_follows_its_floats() -> None:

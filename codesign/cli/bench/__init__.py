@@ -29,8 +29,8 @@ def command(group: str | None, output: Path | None, arch: Arch) -> None:
 
     \b
     array     single layers in RTL simulation: utilisation of the array, data resident
-    network   ResNet-8 and MLPerf Tiny's TFLite models in RTL simulation: cycles from doorbell
-              to done, distance from LiteRT's results
+    network   ResNet-8, MLPerf Tiny's TFLite models, ResNet-18 and MobileNetV2 at 224x224 in RTL
+              simulation: cycles from doorbell to done, distance from LiteRT's results
     sim       speed of that simulation, and time to build it
     synth     Yosys for xc7: LUT, FF, DSP, block RAM, levels of logic
 

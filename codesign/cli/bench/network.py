@@ -11,16 +11,19 @@ import numpy.typing as npt
 from codesign.arch import Arch
 from codesign.artifact import Program
 from codesign.cli.bench.row import Row
-from codesign.cli.bench.workload import SEED, Workload, saved, workload
+from codesign.cli.bench.workload import SEED, Make, Workload, saved, workload
 from codesign.cli.compare import Golden, load_golden
 from codesign.cli.console import console
 from codesign.cli.devices import open_device
 from codesign.cli.model import load_quantized
-from codesign.cli.session import Codes, counted, graph_outputs
+from codesign.cli.session import Codes, counted, device_outputs, encode, graph_outputs
 from codesign.compiler import compile as compile_graph
-from codesign.report.explain import least_traffic
+from codesign.quant.torch_module import quantize_module
+from codesign.report.explain import explain, least_traffic
 from codesign.report.run import latency_ms
+from codesign.zoo.mobilenet_v2 import mobilenet_v2
 from codesign.zoo.resnet8 import resnet8
+from codesign.zoo.resnet18 import resnet18
 from host.device import Device
 from host.driver import Accelerator
 
@@ -30,14 +33,19 @@ the project."""
 REFERENCES = {"ic_resnet8": True, "kws_dscnn": False, "ad_autoencoder": False}
 """Network -> whether its ``agreement`` is the share of samples with LiteRT's class; else it is that
 of output values within 1 LSB of LiteRT's."""
+LARGE: tuple[Make, ...] = (resnet18, mobilenet_v2)
+"""Networks of the zoo that are larger than the chip: maps in DRAM, weights streamed."""
 CHECKED = 2
 """Samples that the device computes too, bit for bit as the graph reference."""
 
 
 def measure(arch: Arch) -> list[Row]:
-    """ResNet-8 of the zoo, then the reference networks that are there."""
+    """ResNet-8 of the zoo, the reference networks that are there, the zoo's large networks."""
     with open_device("rtl", arch) as device:
-        return [*_resnet8(arch, device), *references(MODELS, arch, device)]
+        rows = [*_resnet8(arch, device), *references(MODELS, arch, device)]
+        for make in LARGE:
+            rows += large(make, arch, device)
+        return rows
 
 
 def references(models: Path, arch: Arch, device: Device) -> list[Row]:
@@ -95,6 +103,37 @@ def reference(folder: Path, classes: bool, arch: Arch, device: Device) -> list[R
         Row(f"{name}.max_lsb", int(_distance(expected, found).max()), "LSB"),
         Row(f"{name}.compile_seconds", seconds, "s"),
         Row(f"{name}.dram_ratio", moved / least_traffic(program), "1"),
+    ]
+
+
+def large(make: Make, arch: Arch, device: Device) -> list[Row]:
+    """A network of the zoo with random weights, its maps in DRAM.
+
+    ``agreement`` is the share of output values in which the device equals the graph reference,
+    ``max_lsb`` the largest distance from it. ``compile_seconds`` begins with the quantised graph.
+    ``dram_ratio`` is that of the worst layer: its bytes to the least it needs (``cost.bounds``).
+    """
+    model, example = make()
+    values = example.numpy()
+    graph = quantize_module(model, values, name=make.__name__)
+    begin = time.perf_counter()
+    program = compile_graph(graph, arch, seed=SEED)
+    seconds = time.perf_counter() - begin
+    codes = encode(program, values)
+    (expected,) = graph_outputs(graph, codes)
+    with saved(program, codes) as work, Accelerator(device, trace=False) as accelerator:
+        accelerator.load(work.path)
+        (found,) = device_outputs(accelerator, codes, graph.batch)
+        cycles = accelerator.report().counters["CYCLES"]
+    ratio = max(layer["traffic_ratio"] for layer in explain(program)["layers"])
+    name = f"network.{make.__name__}"
+    return [
+        Row(f"{name}.cycles", cycles, "cycles"),
+        Row(f"{name}.utilization", _macs(program) / (cycles * arch.macs_per_cycle), "1"),
+        Row(f"{name}.agreement", float((expected == found).mean()), "1"),
+        Row(f"{name}.max_lsb", int(_distance(expected, found).max()), "LSB"),
+        Row(f"{name}.compile_seconds", seconds, "s"),
+        Row(f"{name}.dram_ratio", ratio, "1"),
     ]
 
 
