@@ -37,10 +37,10 @@ _NAMES = {register.offset: register for register in registers.REGISTERS}
 class ReferenceBuffer:
     """Memory that host and reference share; the host's view is always up to date."""
 
-    def __init__(self, address: int, nbytes: int, owner: dict[int, ReferenceBuffer]) -> None:
+    def __init__(self, address: int, nbytes: int, owner: dict[int, ByteArray]) -> None:
         self._address, self._owner = address, owner
         self._array: ByteArray = np.zeros(nbytes, np.uint8)
-        owner[address] = self
+        owner[address] = self._array
 
     @property
     def array(self) -> ByteArray:
@@ -79,7 +79,7 @@ class ReferenceDevice:
 
     def __init__(self, arch: Arch, *, dram: Dram | None = None, check: bool = True) -> None:
         self._machine = Machine(arch, {}, dram=dram, check=check)
-        self._buffers: dict[int, ReferenceBuffer] = {}
+        self._buffers: dict[int, ByteArray] = {}
         self._next_address = _PAGE
         self._simulation_s = 0.0
         self._cycles = 0
@@ -124,6 +124,14 @@ class ReferenceDevice:
         buffer = ReferenceBuffer(self._next_address, nbytes, self._buffers)
         self._next_address += -(-nbytes // _PAGE) * _PAGE
         return buffer
+
+    def map(self, address: int, memory: ByteArray) -> None:
+        """Let the reference see memory of the caller's (contiguous bytes) at ``address``."""
+        self._buffers[address] = memory
+
+    def unmap(self, address: int) -> None:
+        """Take memory away; a run that uses it afterwards is refused."""
+        self._buffers.pop(address, None)
 
     def read_register(self, offset: int) -> int:
         """The 32-bit register at byte ``offset``; 0 where there is none, as in hardware."""
@@ -201,10 +209,10 @@ class ReferenceDevice:
     def _bound(self, name: str) -> ByteArray:
         """The bytes that a pair of BASE and SIZE registers names."""
         base, size = self._wide(f"{name}_BASE"), self._wide(f"{name}_SIZE")
-        for buffer in self._buffers.values():
-            offset = base - buffer.address
-            if offset >= 0 and offset + size <= len(buffer.array):
-                return buffer.array[offset : offset + size]
+        for address, memory in self._buffers.items():
+            offset = base - address
+            if offset >= 0 and offset + size <= len(memory):
+                return memory[offset : offset + size]
         if size:
             raise ValueError(
                 f"{name}_BASE=0x{base:X} with {size} bytes lies in no allocated buffer; "
