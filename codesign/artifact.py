@@ -49,12 +49,15 @@ from codesign.errors import ProgramError
 from codesign.ir import Graph
 from codesign.report import files
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST, IMAGE, GRAPH = "manifest.json", "image.bin", "graph.npz"
 
 _OPS: Mapping[str, type[Any]] = {
-    op.__name__: op for op in (ir.Conv2d, ir.MaxPool2d, ir.AvgPool2d, ir.Add, ir.Table, ir.Flatten)
-}
+    op.__name__: op
+    for op in (
+        ir.Conv2d, ir.MaxPool2d, ir.AvgPool2d, ir.Add, ir.Table, ir.Flatten, ir.Upsample,
+    )
+}  # fmt: skip
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """Zip's earliest date: equal programs become equal files."""
 
@@ -75,7 +78,9 @@ class MapLayout:
     Channel c, line y, column x of sample b is the byte at
     offset + b*sample_bytes + (c div block)*plane_bytes + phase*phase_bytes
     + (line*pitch + column)*block + c mod block,
-    with phase, line, column = 0, y, x, or with ``split`` 2*(y&1) + (x&1), y>>1, x>>1.
+    with phase, line, column = 0, y, x, or with ``split`` and f = ``factor``
+    phase(y mod f, x mod f), y div f, x div f. phase(i, j) is f*i + j where f is odd; where it is
+    even, h = f/2: 4*(h*(i mod h) + j mod h) + 2*(i div h) + j div h.
 
     ``fold`` lists (dy, dx) offsets: the accelerator's channels are the network's channels at
     (y+dy, x+dx), offset after offset, zero point outside the map; ((0, 0),) is the plain map.
@@ -95,6 +100,7 @@ class MapLayout:
     plane_bytes: int
     sample_bytes: int
     fold: tuple[tuple[int, int], ...] = ((0, 0),)
+    factor: int = 2
 
 
 @dataclass(frozen=True)
@@ -335,6 +341,8 @@ def _op(values: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> ir.Op
             value = ir.Window(**{key: tuple(pair) for key, pair in value.items()})
         elif isinstance(value, dict):
             value = arrays[value["array"]]
+        elif isinstance(value, list):
+            value = tuple(value)
         fields[name] = value
     op: ir.Op = _OPS[fields.pop("kind")](**fields)
     return op

@@ -37,18 +37,26 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Window:
-    """How a kernel walks a map: all in pixels."""
+    """How a kernel walks a map: all in pixels.
+
+    With ``base_dilation`` (b, c) it walks a map of b*(H-1)+1 by c*(W-1)+1 instead, the map's pixels
+    b and c apart and padding between them. That is a transposed convolution of stride (b, c), its
+    kernel turned by 180 degrees; the name is XLA's.
+    """
 
     kernel: Pair
     stride: Pair = (1, 1)
     padding: Padding = (0, 0, 0, 0)
     dilation: Pair = (1, 1)
+    base_dilation: Pair = (1, 1)
 
     def output_size(self, height: int, width: int) -> Pair:
         """(H, W) of the output of a map of that size."""
         top, bottom, left, right = self.padding
         reach_y = self.dilation[0] * (self.kernel[0] - 1) + 1
         reach_x = self.dilation[1] * (self.kernel[1] - 1) + 1
+        height = self.base_dilation[0] * (height - 1) + 1
+        width = self.base_dilation[1] * (width - 1) + 1
         return (height + top + bottom - reach_y) // self.stride[0] + 1, (
             width + left + right - reach_x
         ) // self.stride[1] + 1
@@ -60,7 +68,7 @@ class Conv2d:
 
     ``weight`` int8 [O, I/groups, kh, kw] in [-127, 127], ``bias`` int32 [O], ``multiplier`` and
     ``shift`` int32 [O] (``arith.requantize``). Linear layers are convolutions of 1 by 1 maps;
-    depthwise ones have groups = I.
+    depthwise ones have groups = I, transposed ones a window with ``base_dilation``.
     """
 
     name: str
@@ -138,7 +146,18 @@ class Flatten:
     y: str
 
 
-Op = Conv2d | MaxPool2d | AvgPool2d | Add | Table | Flatten
+@dataclass(frozen=True)
+class Upsample:
+    """y[c, i, j] = x[c, i div fy, j div fx], (fy, fx) = ``factor``: the nearest neighbour; scale
+    and zero point stay."""
+
+    name: str
+    x: str
+    y: str
+    factor: Pair
+
+
+Op = Conv2d | MaxPool2d | AvgPool2d | Add | Table | Flatten | Upsample
 
 
 def op_inputs(op: Op) -> tuple[str, ...]:
@@ -168,10 +187,11 @@ class Graph:
 
 def macs(graph: Graph, op: Op) -> int:
     """Multiply-accumulates of one sample: those of convolutions and linear layers, as MLPerf and
-    others count."""
+    others count. A transposed convolution multiplies every input by every weight that it meets."""
     if not isinstance(op, Conv2d):
         return 0
-    _, height, width = graph.tensors[op.y].shape
+    transposed = op.window.base_dilation != (1, 1)
+    _, height, width = graph.tensors[op.x if transposed else op.y].shape
     return int(np.prod(op.weight.shape)) * height * width
 
 
@@ -234,8 +254,16 @@ def _op_problems(graph: Graph, op: Op) -> Iterator[str]:
         expected = (x.shape[0], *op.window.output_size(*x.shape[1:]))
         if isinstance(op, MaxPool2d) and (x.scale, x.zero_point) != (y.scale, y.zero_point):
             yield f"{op.name!r}: input and output of a max pool must share scale and zero point"
+        if op.window.base_dilation != (1, 1):
+            yield f"{op.name!r}: only convolutions have a base_dilation, no pools"
     elif isinstance(op, Flatten):
         expected = (x.shape[0] * x.shape[1] * x.shape[2], 1, 1)
+    elif isinstance(op, Upsample):
+        expected = (x.shape[0], op.factor[0] * x.shape[1], op.factor[1] * x.shape[2])
+        if min(op.factor) < 1:
+            yield f"{op.name!r}: factor {op.factor} must be positive"
+        if (x.scale, x.zero_point) != (y.scale, y.zero_point):
+            yield f"{op.name!r}: input and output must share scale and zero point"
     else:
         expected = x.shape
         if isinstance(op, Add) and graph.tensors[op.b].shape != x.shape:

@@ -19,7 +19,7 @@ from typing import Any
 
 from host.errors import ProgramFileError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ class MapLayout:
     Channel c, line y, column x of sample b is the byte at
     offset + b*sample_bytes + (c div block)*plane_bytes + phase*phase_bytes
     + (line*pitch + column)*block + c mod block,
-    with phase, line, column = 0, y, x, or with ``split`` 2*(y&1) + (x&1), y>>1, x>>1.
+    with phase, line, column = 0, y, x, or with ``split`` and f = ``factor``
+    phase(y mod f, x mod f), y div f, x div f. phase(i, j) is f*i + j where f is odd; where it is
+    even, h = f/2: 4*(h*(i mod h) + j mod h) + 2*(i div h) + j div h.
     With ``fold``, a list of (dy, dx), these channels are the network's at (y+dy, x+dx), offset
     after offset, and the zero point outside the map. Codes q stand for scale * (q - zero_point).
     """
@@ -55,6 +57,7 @@ class MapLayout:
     plane_bytes: int
     sample_bytes: int
     fold: tuple[tuple[int, int], ...]
+    factor: int
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ def _check(manifest: Manifest, image_bytes: int) -> None:
             raise ValueError(
                 f"map {layout.name!r} has scale {layout.scale}, zero point {layout.zero_point}"
             )
-        if min(*layout.shape, layout.batch, layout.block, len(layout.fold)) < 1:
+        if min(*layout.shape, layout.batch, layout.block, len(layout.fold), layout.factor) < 1:
             raise ValueError(f"map {layout.name!r} is empty")
 
 

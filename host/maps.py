@@ -83,8 +83,19 @@ def _positions(layout: MapLayout) -> npt.NDArray[np.int64]:
     x = np.arange(width)
     phase = 0 * y * x
     if layout.split:
-        phase, y, x = 2 * (y & 1) + (x & 1), y >> 1, x >> 1
+        factor = layout.factor
+        phase, y, x = _phase(factor, y % factor, x % factor), y // factor, x // factor
     pixel = (y * layout.pitch + x) * layout.block + phase * layout.phase_bytes
     plane = c // layout.block * layout.plane_bytes + c % layout.block
     positions: npt.NDArray[np.int64] = layout.offset + b * layout.sample_bytes + plane + pixel
     return positions
+
+
+def _phase(
+    factor: int, y: npt.NDArray[np.int64], x: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """The phase plane of pixels (y, x) modulo ``factor`` (``MapLayout``)."""
+    half, odd = divmod(factor, 2)
+    if odd:
+        return factor * y + x
+    return 4 * (half * (y % half) + x % half) + 2 * (y // half) + x // half

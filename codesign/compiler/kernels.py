@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from codesign.arch import Arch
-from codesign.arith import INT8_MIN, SHIFT_MIN, wrap
+from codesign.arith import INT8_MIN, SHIFT_MIN, WEIGHT_MAX, WEIGHT_MIN, wrap
 from codesign.compiler.fold import Axis, Folding
 from codesign.compiler.network import Block, Tap
 from codesign.errors import CapacityError, UnsupportedOpError
@@ -26,34 +27,49 @@ Requantisation = tuple[IntArray, IntArray, IntArray]
 
 IDENTITY_MULTIPLIER, IDENTITY_SHIFT = 1 << 16, 16
 """requantize(v, these, 0) = v for every v."""
-_MAX_STRIDE = 2
 _MAX_TAPS = next(f.range[1] for f in LAYOUTS[Opcode.CALC] if f.name == "taps")
 _OFFSETS = next(f.range for f in TAP_ENTRY if f.name == "dy")
 
 
+Offsets = Mapping[int, int]
+"""Kernel index along an axis -> offset in source pixels."""
+
+
 @dataclass(frozen=True)
 class Geometry:
-    """A window on a map: one stride for both axes, and the kernel's offsets that ever meet the map.
+    """A window on a map, the same for both axes: grid pixel i of phase r stands for output pixel
+    out_stride*i + r, and a kernel position reads source pixel stride*i + offset for it.
 
-    ``rows`` and ``columns`` map a kernel index to its offset in source pixels.
+    ``rows`` and ``columns`` have, for each phase, the kernel's offsets that ever meet the map.
     """
 
     stride: int
-    rows: Mapping[int, int]
-    columns: Mapping[int, int]
+    out_stride: int
+    rows: tuple[Offsets, ...]
+    columns: tuple[Offsets, ...]
     source: Pair
     target: Pair
 
-    @property
-    def axes(self) -> tuple[Axis, Axis]:
+    def axes(self, phase: Pair = (0, 0)) -> tuple[Axis, Axis]:
+        """The offsets of one phase."""
+        rows, columns = self.rows[phase[0]], self.columns[phase[1]]
         return (
-            Axis(tuple(self.rows.values()), self.source[0], self.target[0], self.stride),
-            Axis(tuple(self.columns.values()), self.source[1], self.target[1], self.stride),
+            Axis(tuple(rows.values()), self.source[0], self.target[0], self.stride),
+            Axis(tuple(columns.values()), self.source[1], self.target[1], self.stride),
         )
 
+    @property
+    def phases(self) -> tuple[Pair, ...]:
+        """Those that have an output."""
+        height, width = (min(self.out_stride, extent) for extent in self.target)
+        return tuple((y, x) for y in range(height) for x in range(width))
 
-def geometry(where: str, window: Window, source: Pair, target: Pair) -> Geometry:
-    """Resolve a window; ``where`` names the operation in messages.
+
+def geometry(
+    where: str, window: Window, source: Pair, target: Pair, factor: Pair = (1, 1)
+) -> Geometry:
+    """Resolve a window on a map of extents ``source``, or on that map upsampled by ``factor``;
+    ``where`` names the operation in messages.
 
     A stride along an axis with a single output is any stride. Offsets that lie outside the map for
     every output are dropped: padding adds nothing to a sum, and is below every maximum.
@@ -61,65 +77,118 @@ def geometry(where: str, window: Window, source: Pair, target: Pair) -> Geometry
     Raises
     ------
     UnsupportedOpError
-        Strides that differ or exceed 2, or offsets beyond a tap entry's range.
+        Strides or factors that differ, or offsets beyond a tap entry's range.
     """
-    strides = {s for s, outputs in zip(window.stride, target, strict=True) if outputs > 1} or {1}
-    stride = strides.pop()
-    if strides or stride > _MAX_STRIDE:
+    axes = [_Walk.of(window, axis, source[axis], target[axis], factor[axis]) for axis in (0, 1)]
+    steps = {(at.stride, at.out_stride) for at in axes if at.outputs > 1} or {(1, 1)}
+    if len(steps) > 1:
+        grown = [f * b for f, b in zip(factor, window.base_dilation, strict=True)]
         raise UnsupportedOpError(
-            f"{where}: stride {window.stride} is not supported; "
-            f"equal strides of 1 or {_MAX_STRIDE} are (any where the output has one line or column)"
+            f"{where}: stride {window.stride}"
+            + (f" on a map upsampled by {tuple(grown)}" if grown != [1, 1] else "")
+            + " is not supported; equal ones on both axes are (any where the output has one line "
+            "or column)"
         )
-    top, _, left, _ = window.padding
-    rows = _alive(window.kernel[0], window.dilation[0], top, stride, source[0], target[0])
-    columns = _alive(window.kernel[1], window.dilation[1], left, stride, source[1], target[1])
-    if source == (1, 1) and stride > 1:  # one pixel has no phases: only even offsets meet it
+    ((stride, out_stride),) = steps
+    rows, columns = ([at.offsets(r, out_stride) for r in range(out_stride)] for at in axes)
+    if source == (1, 1) and stride > 1:  # one pixel has no phases: what meets it are multiples
+        rows, columns = (
+            [{k: o // stride for k, o in offsets.items()} for offsets in at]
+            for at in (rows, columns)
+        )
         stride = 1
-        rows = {k: o // 2 for k, o in rows.items()}
-        columns = {k: o // 2 for k, o in columns.items()}
-    for offset in (*rows.values(), *columns.values()):
+    for offset in (o for offsets in (*rows, *columns) for o in offsets.values()):
         if not _OFFSETS[0] <= offset // stride <= _OFFSETS[1]:
             raise UnsupportedOpError(
                 f"{where}: kernel {window.kernel} with dilation {window.dilation} reaches "
                 f"{offset} pixels; a tap reaches {_OFFSETS[0] * stride} to {_OFFSETS[1] * stride}"
             )
-    return Geometry(stride, rows, columns, source, target)
+    return Geometry(stride, out_stride, tuple(rows), tuple(columns), source, target)
 
 
-def _alive(
-    kernel: int, dilation: int, padding: int, stride: int, extent: int, outputs: int
-) -> dict[int, int]:
-    offsets = {k: k * dilation - padding for k in range(kernel)}
-    return {
-        k: o
-        for k, o in offsets.items()
-        if any(0 <= stride * i + o < extent for i in range(outputs))
-    }
+@dataclass(frozen=True)
+class _Walk:
+    """A kernel along one axis of a map of ``extent`` pixels that is spread first: ``spread`` copies
+    of each pixel, or with ``sparse`` one in ``spread`` places."""
+
+    kernel: int
+    dilation: int
+    before: int
+    step: int
+    spread: int
+    sparse: bool
+    extent: int
+    outputs: int
+
+    @classmethod
+    def of(cls, window: Window, axis: int, extent: int, outputs: int, factor: int) -> _Walk:
+        apart = window.base_dilation[axis]
+        return cls(
+            window.kernel[axis], window.dilation[axis], window.padding[2 * axis],
+            window.stride[axis], factor * apart, apart > 1, extent, outputs,
+        )  # fmt: skip
+
+    @property
+    def stride(self) -> int:
+        return self.step // gcd(self.step, self.spread)
+
+    @property
+    def out_stride(self) -> int:
+        return self.spread // gcd(self.step, self.spread)
+
+    def offsets(self, phase: int, out_stride: int) -> Offsets:
+        """Of the outputs out_stride*i + phase; an axis of one output has only phase 0."""
+        found = {}
+        outputs = range(phase, self.outputs, out_stride)
+        for k in range(self.kernel):
+            first = self.step * phase + k * self.dilation - self.before
+            if self.sparse and first % self.spread:
+                continue
+            offset = first // self.spread
+            if any(0 <= self.stride * i + offset < self.extent for i in range(len(outputs))):
+                found[k] = offset
+        return found
 
 
-def dense_positions(weight: Int8Array, at: Geometry, folding: Folding) -> dict[Offset, Int8Array]:
-    """Offset -> [O, channels] of a dense kernel [O, I, kh, kw], its words folded as told."""
+def dense_positions(
+    weight: Int8Array, at: Geometry, phase: Pair, folding: Folding
+) -> dict[Offset, IntArray]:
+    """Offset -> [O, channels] of a dense kernel [O, I, kh, kw], its words folded as told.
+
+    Weights of positions that read the same pixel, one upsampled, are added.
+    """
     outputs, channels = weight.shape[:2]
-    positions: dict[Offset, Int8Array] = {}
-    for ky, oy in at.rows.items():
-        for kx, ox in at.columns.items():
+    positions: dict[Offset, IntArray] = {}
+    for ky, oy in at.rows[phase[0]].items():
+        for kx, ox in at.columns[phase[1]].items():
             base = folding.rows[oy], folding.columns[ox]
             slot = folding.fold.index((oy - base[0], ox - base[1])) * channels
-            empty = np.zeros((outputs, channels * len(folding.fold)), np.int8)
+            empty = np.zeros((outputs, channels * len(folding.fold)), np.int64)
             word = positions.setdefault(base, empty)
-            word[:, slot : slot + channels] = weight[:, :, ky, kx]
+            word[:, slot : slot + channels] += weight[:, :, ky, kx]
     return positions
 
 
-def depthwise_positions(weight: Int8Array, at: Geometry) -> dict[Offset, Int8Array]:
-    """Offset -> [C] of a depthwise kernel [C, kh, kw]."""
-    return {
-        (oy, ox): weight[:, ky, kx] for ky, oy in at.rows.items() for kx, ox in at.columns.items()
-    }
+def depthwise_positions(weight: Int8Array, at: Geometry, phase: Pair) -> dict[Offset, IntArray]:
+    """Offset -> [C] of a depthwise kernel [C, kh, kw]; see ``dense_positions``."""
+    positions: dict[Offset, IntArray] = {}
+    for ky, oy in at.rows[phase[0]].items():
+        for kx, ox in at.columns[phase[1]].items():
+            positions.setdefault((oy, ox), np.zeros(len(weight), np.int64))
+            positions[oy, ox] += weight[:, ky, kx]
+    return positions
+
+
+def summands(weight: IntArray) -> Iterator[Int8Array]:
+    """The fewest arrays in the range of weights whose sum is ``weight``; none for zeros."""
+    while weight.any():
+        part = np.clip(weight, WEIGHT_MIN, WEIGHT_MAX)
+        yield part.astype(np.int8)
+        weight = weight - part
 
 
 def dense(
-    where: str, arch: Arch, positions: Mapping[Offset, Int8Array], shape: Pair, post: Requantisation
+    where: str, arch: Arch, positions: Mapping[Offset, IntArray], shape: Pair, post: Requantisation
 ) -> tuple[Block, ...]:
     """Blocks of N outputs; weight blocks of M by N that are all zero are left out.
 
@@ -133,9 +202,9 @@ def dense(
         for plane in range(-(-inputs // m)):
             for (oy, ox), weight in positions.items():
                 part = weight[first : first + n, plane * m : (plane + 1) * m]
-                if part.any():
+                for word in summands(part):
                     taps.append(Tap(oy, ox, plane))
-                    words.append(_padded(part.T, (m, n)))
+                    words.append(_padded(word.T, (m, n)))
         if not taps:  # an instruction has at least one
             taps.append(Tap(*next(iter(positions)), 0))
             words.append(np.zeros((m, n), np.int8))
@@ -146,20 +215,20 @@ def dense(
 
 
 def depthwise(
-    where: str, arch: Arch, positions: Mapping[Offset, Int8Array], post: Requantisation
+    where: str, arch: Arch, positions: Mapping[Offset, IntArray], post: Requantisation
 ) -> tuple[Block, ...]:
     """Blocks of M channels, each output of its own channel only."""
     m = arch.in_channels
     channels = len(post[0])
     blocks = []
     for plane in range(-(-channels // m)):
-        used = {
-            offset: part
+        used = [
+            (offset, word)
             for offset, weight in positions.items()
-            if (part := weight[plane * m : (plane + 1) * m]).any()
-        } or {next(iter(positions)): np.zeros(m, np.int8)}
-        taps = [Tap(oy, ox, plane) for oy, ox in used]
-        words = np.stack([_padded(part, (m,)) for part in used.values()])
+            for word in summands(weight[plane * m : (plane + 1) * m])
+        ] or [(next(iter(positions)), np.zeros(m, np.int8))]
+        taps = [Tap(oy, ox, plane) for (oy, ox), _ in used]
+        words = np.stack([_padded(word, (m,)) for _, word in used])
         blocks.append(_block(arch, plane, 1, taps, words, post))
         _check_accumulator(where, arch, np.abs(words.astype(np.int64)).sum(axis=0))
     return _checked(where, blocks)

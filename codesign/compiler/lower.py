@@ -8,20 +8,26 @@ import numpy as np
 
 from codesign import ir
 from codesign.arch import Arch
-from codesign.arith import INT8_MAX, INT8_MIN, add_requantized, saturate
+from codesign.arith import INT8_MIN, add_requantized, saturate
 from codesign.compiler import fold, kernels
 from codesign.compiler.fold import Folding
-from codesign.compiler.network import PLAIN, Fold, Layer, Network, Output, Residual
+from codesign.compiler.network import PLAIN, Block, Fold, Layer, Network, Output, Residual
 from codesign.errors import UnsupportedOpError
 from codesign.isa import Mode
 
 
 @dataclass(frozen=True)
 class View:
-    """The map that holds a tensor; ``flat``: the tensor is that map flattened."""
+    """The map that holds a tensor; ``flat``: the tensor is that map flattened; ``factor``: it is
+    that map upsampled."""
 
     map: str
     flat: bool
+    factor: ir.Pair = (1, 1)
+
+    @property
+    def plain(self) -> bool:
+        return self.factor == (1, 1)
 
 
 def lower(graph: ir.Graph, arch: Arch) -> Network:
@@ -37,7 +43,7 @@ def lower(graph: ir.Graph, arch: Arch) -> Network:
     lowering = _Lowering(graph, arch)
     for op in graph.ops:
         lowering.add(op)
-    outputs = tuple(Output(name, lowering.views[name].map) for name in graph.outputs)
+    outputs = tuple(Output(name, lowering.whole(name).map) for name in graph.outputs)
     layers = tuple(lowering.layers.values())
     used = {layer.target for layer in layers} | set(graph.inputs)
     return Network(
@@ -60,6 +66,7 @@ class _Lowering:
         self.layers: dict[str, Layer] = {}
         self.folds: dict[str, Fold] = {}
         self.uses = _uses(graph)
+        self.upsamples = {op.y: op for op in graph.ops if isinstance(op, ir.Upsample)}
 
     def where(self, op: ir.Op) -> str:
         origin = self.graph.origin.get(op.name)
@@ -71,8 +78,10 @@ class _Lowering:
 
     def add(self, op: ir.Op) -> None:
         if isinstance(op, ir.Flatten):
-            view = self.views[op.x]
+            view = self.whole(op.x)
             self.views[op.y] = View(view.map, self.shapes[view.map][1:] != (1, 1))
+        elif isinstance(op, ir.Upsample):
+            self._upsample(op)
         elif isinstance(op, ir.Conv2d):
             self._conv(op)
         elif isinstance(op, ir.MaxPool2d | ir.AvgPool2d):
@@ -87,53 +96,90 @@ class _Lowering:
         self.shapes[layer.target] = shape
         self.views[op.y] = View(layer.target, flat)
 
+    # --- upsampled maps ----------------------------------------------------------------------
+    def _upsample(self, op: ir.Upsample) -> None:
+        """Nothing is computed: windows that read the tensor take their taps from the map itself."""
+        view = self.views[op.x]
+        if view.flat:
+            raise UnsupportedOpError(f"{self.where(op)} reads a flattened map; upsample before")
+        y, x = (a * b for a, b in zip(view.factor, op.factor, strict=True))
+        self.views[op.y] = View(view.map, False, (y, x))
+
+    def whole(self, tensor: str) -> View:
+        """The view of a map with every pixel in memory: a layer copies what is upsampled."""
+        view = self.views[tensor]
+        if view.plain:
+            return view
+        op, zero = self.upsamples[tensor], self.zero(tensor)
+        where, target = self.where(op), self.graph.tensors[tensor].shape
+        source = self.shapes[view.map][1:]
+        at = kernels.geometry(where, ir.Window((1, 1)), source, target[1:], view.factor)
+        copy = copy_layer(self.arch, op.name, where, view.map, tensor, target[0], zero)
+        blocks = tuple(replace(block, phase=at) for at in at.phases for block in copy.blocks)
+        self._put(op, replace(copy, op="Upsample", blocks=blocks, out_stride=at.out_stride), target)
+        return self.views[tensor]
+
     # --- windows -----------------------------------------------------------------------------
     def _conv(self, op: ir.Conv2d) -> None:
-        view, where = self.views[op.x], self.where(op)
+        transposed = op.window.base_dilation != (1, 1)
+        view, where = self.whole(op.x) if transposed else self.views[op.x], self.where(op)
         source, target = self.shapes[view.map], self.graph.tensors[op.y].shape
         weight, window = op.weight, op.window
         if view.flat:
             weight, window = _unflattened(where, op, source, target), ir.Window(source[1:])
-        at = kernels.geometry(where, window, source[1:], target[1:])
+        elif op.groups > 1:
+            weight = _ungrouped(op.weight, op.groups)
+        at = kernels.geometry(where, window, source[1:], target[1:], view.factor)
         depthwise = not view.flat and 1 < op.groups == source[0] == target[0]
-        if depthwise:
-            positions = kernels.depthwise_positions(op.weight[:, 0], at)
-            positions = positions or _no_taps(source[0])
-            total = sum(w.astype(np.int64) for w in positions.values())
-        else:
-            folding = self._folding(op, at, source)
-            if not view.flat:
-                weight = _ungrouped(op.weight, op.groups)
-            inputs = source[0] * len(folding.fold)
-            positions = kernels.dense_positions(weight, at, folding) or {
-                (0, 0): np.zeros((target[0], inputs), np.int8)
-            }
-            total = sum(w.astype(np.int64).sum(axis=1) for w in positions.values())
-            self._refold(view.map, folding)
-        x_zero = self.zero(op.x)
-        bias, multiplier, shift = (
-            values.astype(np.int64) for values in (op.bias, op.multiplier, op.shift)
-        )
-        post = (bias - x_zero * np.asarray(total), multiplier, shift)
-        blocks = (
-            kernels.depthwise(where, self.arch, positions, post)
-            if depthwise
-            else kernels.dense(where, self.arch, positions, (target[0], inputs), post)
-        )
+        blocks: list[Block] = []
+        for phase in at.phases:
+            found = (
+                self._depthwise(op, at, phase) if depthwise else self._dense(op, at, phase, weight)
+            )
+            blocks += [replace(block, phase=phase) for block in found]
         layer = Layer(
             op.name, where, "Conv2d", view.map, op.y, Mode.DEPTHWISE if depthwise else Mode.DENSE,
-            at.stride, x_zero, blocks, self.zero(op.y), op.low, op.high,
-            macs=ir.macs(self.graph, op),
+            at.stride, self.zero(op.x), tuple(blocks), self.zero(op.y), op.low, op.high,
+            macs=ir.macs(self.graph, op), out_stride=at.out_stride,
         )  # fmt: skip
         self._put(op, layer, target)
 
-    def _folding(self, op: ir.Conv2d, at: kernels.Geometry, source: ir.Shape) -> Folding:
+    def _depthwise(self, op: ir.Conv2d, at: kernels.Geometry, phase: ir.Pair) -> tuple[Block, ...]:
+        positions = kernels.depthwise_positions(op.weight[:, 0], at, phase)
+        positions = positions or _no_taps(len(op.weight))
+        post = self._post(op, np.asarray(sum(positions.values())))
+        return kernels.depthwise(self.where(op), self.arch, positions, post)
+
+    def _dense(
+        self, op: ir.Conv2d, at: kernels.Geometry, phase: ir.Pair, weight: kernels.Int8Array
+    ) -> tuple[Block, ...]:
+        source = self.views[op.x].map
+        folding = self._folding(op, at, phase, weight.shape[1])
+        outputs, inputs = weight.shape[0], weight.shape[1] * len(folding.fold)
+        positions = kernels.dense_positions(weight, at, phase, folding) or {
+            (0, 0): np.zeros((outputs, inputs), np.int64)
+        }
+        total = sum(w.sum(axis=1) for w in positions.values())
+        self._refold(source, folding)
+        post = self._post(op, np.asarray(total))
+        return kernels.dense(self.where(op), self.arch, positions, (outputs, inputs), post)
+
+    def _post(self, op: ir.Conv2d, total: kernels.IntArray) -> kernels.Requantisation:
+        """Of a convolution whose weights add up to ``total`` [O]."""
+        bias, multiplier, shift = (
+            values.astype(np.int64) for values in (op.bias, op.multiplier, op.shift)
+        )
+        return (bias - self.zero(op.x) * total, multiplier, shift)
+
+    def _folding(
+        self, op: ir.Conv2d, at: kernels.Geometry, phase: ir.Pair, channels: int
+    ) -> Folding:
         view = self.views[op.x]
-        room = self.arch.in_channels // source[0]
+        room = self.arch.in_channels // channels
         foldable = view.map in self.graph.inputs and self.uses[view.map] == 1 and op.groups == 1
-        if not foldable or view.flat or room < 2:
-            return fold.plain(*at.axes)
-        return fold.best(*at.axes, op.window.dilation, room, self.arch.drain_steps)
+        if not foldable or view.flat or not view.plain or at.out_stride > 1 or room < 2:
+            return fold.plain(*at.axes(phase))
+        return fold.best(*at.axes(phase), op.window.dilation, room, self.arch.drain_steps)
 
     def _refold(self, source: str, folding: Folding) -> None:
         if folding.fold != PLAIN:
@@ -142,36 +188,53 @@ class _Lowering:
             self.shapes[source] = channels * len(folding.fold), height, width
 
     def _pool(self, op: ir.MaxPool2d | ir.AvgPool2d) -> None:
-        view, where = self.views[op.x], self.where(op)
-        if view.flat:
+        where = self.where(op)
+        if self.views[op.x].flat:
             raise UnsupportedOpError(f"{where} pools a flattened map; pool before flattening")
-        source, target = self.shapes[view.map], self.graph.tensors[op.y].shape
-        at = kernels.geometry(where, op.window, source[1:], target[1:])
-        offsets = [(y, x) for y in at.rows.values() for x in at.columns.values()]
-        zero, channels = self.zero(op.y), source[0]
-        full, x_zero = np.ones(channels, np.int64), self.zero(op.x)
-        taps = {offset: np.ones(channels, np.int8) for offset in offsets}
-        low, high = INT8_MIN, INT8_MAX
-        if isinstance(op, ir.AvgPool2d):
-            post = (-x_zero * len(offsets) * full, op.multiplier * full, op.shift * full)
-            low, high = op.low, op.high
-        elif offsets:
-            post = kernels.identity(zero, channels)
-            x_zero = INT8_MIN
-        else:  # the maximum of padding alone
-            bias, multiplier, shift = kernels.identity(zero, channels)
-            post = (bias + INT8_MIN, multiplier, shift)
-        maximum = bool(offsets) and isinstance(op, ir.MaxPool2d)
-        blocks = (
-            kernels.maximum(where, self.arch, offsets, post)
-            if maximum
-            else kernels.depthwise(where, self.arch, taps or _no_taps(channels), post)
-        )
+        view, at = self._windowed(op, self.views[op.x])
+        alone = not all(at.rows[y] and at.columns[x] for y, x in at.phases)
+        if alone and not view.plain:  # some phases have padding alone, and all are of one mode
+            view, at = self._windowed(op, self.whole(op.x))
+        average = isinstance(op, ir.AvgPool2d)
+        blocks: list[Block] = []
+        for phase in at.phases:
+            found = self._averages(op, at, phase) if average else self._maxima(op, at, phase)
+            blocks += [replace(block, phase=phase) for block in found]
         layer = Layer(
             op.name, where, type(op).__name__, view.map, op.y,
-            Mode.MAX if maximum else Mode.DEPTHWISE, at.stride, x_zero, blocks, zero, low, high,
+            Mode.DEPTHWISE if average or alone else Mode.MAX, at.stride,
+            self.zero(op.x) if average else INT8_MIN, tuple(blocks), self.zero(op.y),
+            out_stride=at.out_stride,
         )  # fmt: skip
-        self._put(op, layer, target)
+        if isinstance(op, ir.AvgPool2d):
+            layer = replace(layer, low=op.low, high=op.high)
+        self._put(op, layer, self.graph.tensors[op.y].shape)
+
+    def _windowed(
+        self, op: ir.MaxPool2d | ir.AvgPool2d, view: View
+    ) -> tuple[View, kernels.Geometry]:
+        source, target = self.shapes[view.map][1:], self.graph.tensors[op.y].shape[1:]
+        return view, kernels.geometry(self.where(op), op.window, source, target, view.factor)
+
+    def _averages(
+        self, op: ir.AvgPool2d, at: kernels.Geometry, phase: ir.Pair
+    ) -> tuple[Block, ...]:
+        channels = self.graph.tensors[op.y].shape[0]
+        ones = np.ones((channels, *op.window.kernel), np.int8)
+        positions = kernels.depthwise_positions(ones, at, phase) or _no_taps(channels)
+        full, total = np.ones(channels, np.int64), np.asarray(sum(positions.values()))
+        post = (-self.zero(op.x) * total, op.multiplier * full, op.shift * full)
+        return kernels.depthwise(self.where(op), self.arch, positions, post)
+
+    def _maxima(self, op: ir.MaxPool2d, at: kernels.Geometry, phase: ir.Pair) -> tuple[Block, ...]:
+        channels, where = self.graph.tensors[op.y].shape[0], self.where(op)
+        rows, columns = at.rows[phase[0]].values(), at.columns[phase[1]].values()
+        offsets = dict.fromkeys((y, x) for y in rows for x in columns)
+        bias, multiplier, shift = kernels.identity(self.zero(op.y), channels)
+        if not offsets:  # the maximum of padding alone
+            post = (bias + INT8_MIN, multiplier, shift)
+            return kernels.depthwise(where, self.arch, _no_taps(channels), post)
+        return kernels.maximum(where, self.arch, list(offsets), (bias, multiplier, shift))
 
     # --- elementwise -------------------------------------------------------------------------
     def _fusable(self, map_name: str) -> Layer | None:
@@ -193,7 +256,7 @@ class _Lowering:
         self._put(op, after, shape, flat)
 
     def _table(self, op: ir.Table) -> None:
-        view = self.views[op.x]
+        view = self.whole(op.x)
         before = self._fusable(view.map)
         table = op.table.tobytes()
         if before:
@@ -210,7 +273,7 @@ class _Lowering:
         return copy_layer(self.arch, op.name, self.where(op), source, op.y, channels, zero)
 
     def _add(self, op: ir.Add) -> None:
-        a, b = self.views[op.a], self.views[op.b]
+        a, b = self.whole(op.a), self.whole(op.b)
         if a.flat != b.flat or self.shapes[a.map] != self.shapes[b.map]:
             raise UnsupportedOpError(
                 f"{self.where(op)} adds a flattened map to one that is none; add before flattening"
@@ -265,30 +328,27 @@ def copy_layer(
 ) -> Layer:
     """A layer that copies its source map."""
     post = kernels.identity(zero_point, channels)
-    blocks = kernels.depthwise(where, arch, {(0, 0): np.ones(channels, np.int8)}, post)
+    blocks = kernels.depthwise(where, arch, {(0, 0): np.ones(channels, np.int64)}, post)
     return Layer(
         name, where, "Copy", source, target, Mode.DEPTHWISE, 1, zero_point, blocks, zero_point
     )
 
 
-def _no_taps(channels: int) -> dict[kernels.Offset, kernels.Int8Array]:
+def _no_taps(channels: int) -> dict[kernels.Offset, kernels.IntArray]:
     """The depthwise kernel of a window that never meets the map: a sum of nothing."""
-    return {(0, 0): np.zeros(channels, np.int8)}
+    return {(0, 0): np.zeros(channels, np.int64)}
 
 
 def _uses(graph: ir.Graph) -> dict[str, int]:
-    """How often the map behind each tensor is read, being a network output included."""
-    root = {name: name for name in graph.tensors}
-    for op in graph.ops:
-        if isinstance(op, ir.Flatten):
-            root[op.y] = root[op.x]
+    """How often each tensor is read, through flattens and upsamplings too, being a network output
+    included."""
     uses = dict.fromkeys(graph.tensors, 0)
-    for op in graph.ops:
-        if not isinstance(op, ir.Flatten):
-            for name in ir.op_inputs(op):
-                uses[root[name]] += 1
     for name in graph.outputs:
-        uses[root[name]] += 1
+        uses[name] += 1
+    for op in reversed(graph.ops):
+        moved = isinstance(op, ir.Flatten | ir.Upsample)
+        for name in ir.op_inputs(op):
+            uses[name] += uses[op.y] if moved else 1
     return uses
 
 
@@ -318,7 +378,7 @@ def _unflattened(
         )
     weight = _ungrouped(op.weight, op.groups)
     at = kernels.geometry(where, op.window, (1, 1), (1, 1))
-    if not at.rows or not at.columns:
+    if not at.rows[0] or not at.columns[0]:
         return np.zeros((target[0], *source), np.int8)
-    (ky,), (kx,) = at.rows, at.columns
+    (ky,), (kx,) = at.rows[0], at.columns[0]
     return weight[:, :, ky, kx].reshape(target[0], *source)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.arith import INT8_MAX, INT8_MIN
-from codesign.ir import Shape
+from codesign.ir import Pair, Shape
 from codesign.isa import Mode
 
 Fold = tuple[tuple[int, int], ...]
@@ -22,7 +22,7 @@ PLAIN: Fold = ((0, 0),)
 
 @dataclass(frozen=True)
 class Tap:
-    """Reads, for output pixel (y, x), source pixel (stride*y + oy, stride*x + ox) of the M channels
+    """Reads, for grid pixel (y, x), source pixel (stride*y + oy, stride*x + ox) of the M channels
     from ``plane``*M on."""
 
     oy: int
@@ -32,7 +32,8 @@ class Tap:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One instruction's outputs: channels from ``plane``*M on, ``planes``*M of them.
+    """One instruction's outputs: channels from ``plane``*M on, ``planes``*M of them; grid pixel
+    (y, x) is output pixel (out_stride*y + py, out_stride*x + px), (py, px) = ``phase``.
 
     ``weights`` int8: dense [taps, M, N], depthwise [taps, M], max None. ``bias`` (of the raw
     accumulator, the source's zero point folded in), ``multiplier``, ``shift``: [planes*M].
@@ -45,6 +46,7 @@ class Block:
     bias: npt.NDArray[np.int64]
     multiplier: npt.NDArray[np.int64]
     shift: npt.NDArray[np.int64]
+    phase: Pair = (0, 0)
 
     @property
     def source_plane(self) -> int:
@@ -67,7 +69,11 @@ class Residual:
 @dataclass(frozen=True, eq=False)
 class Layer:
     """One pass over a map. ``op`` names the kinds of operations fused in it, ``where`` the first of
-    them in messages; ``macs`` counts one sample."""
+    them in messages; ``macs`` counts one sample.
+
+    A block's grid steps ``stride`` pixels of the source and ``out_stride`` of the target; blocks of
+    all phases together make the target.
+    """
 
     name: str
     where: str
@@ -84,6 +90,7 @@ class Layer:
     residual: Residual | None = None
     table: bytes | None = None
     macs: int = 0
+    out_stride: int = 1
 
     @property
     def full_range(self) -> bool:
@@ -126,3 +133,9 @@ class Network:
     def together(self, layer: Layer) -> bool:
         """All samples of the batch in one pass."""
         return self.is_vector(layer.source) and self.is_vector(layer.target)
+
+    def grid(self, layer: Layer, block: Block | None = None) -> Pair:
+        """Lines and columns of a block's grid, or of the largest one, for one sample."""
+        _, height, width = self.shapes[layer.target]
+        (y, x), step = block.phase if block else (0, 0), layer.out_stride
+        return -(-(height - y) // step), -(-(width - x) // step)

@@ -14,10 +14,11 @@ from codesign.arch import Arch
 from codesign.artifact import LayerSpan, Program
 from codesign.compiler import emit
 from codesign.compiler.allocate import Prefetch, allocate, apart, lives
-from codesign.compiler.layout import Storage, plan, separate_phases
+from codesign.compiler.layout import Storage, plan
 from codesign.compiler.lower import lower
 from codesign.compiler.network import Network
 from codesign.compiler.order import order, resident_taps
+from codesign.compiler.phases import separate_phases
 from codesign.compiler.resident import Resident, pack_resident
 from codesign.compiler.schedule import Buffers, Plan, buffers, schedule
 from codesign.compiler.stream.compile import stream
@@ -92,7 +93,8 @@ def _build(
         storages = plan(network, arch)
         resident = pack_resident(network, arch, storages)
         decided = _place(network, arch, storages, resident)
-    except CapacityError:
+    except CapacityError as error:
+        refuse_streaming(network, error)
         streamed = stream(network, arch, graph, keep_tensors)
         return streamed.image, streamed.layouts, streamed.spans
     verify_plan(decided)
@@ -100,6 +102,17 @@ def _build(
     steps = schedule(decided, layouts)
     image = emit.image(arch, resident, order(arch, resident_taps(resident), steps))
     return image, layouts, emit.spans(steps, decided.passes, graph.batch)
+
+
+def refuse_streaming(network: Network, reason: CapacityError) -> None:
+    """``CapacityError`` where a network that does not fit, for ``reason``, cannot run in strips."""
+    for layer in network.layers:
+        if layer.out_stride > 1 or layer.stride > 2:
+            raise CapacityError(
+                f"{reason}; {layer.where} works on maps that upsampling or a stride above 2 splits "
+                "into phase planes, and such networks do not run in strips: they must fit on the "
+                "chip as a whole"
+            ) from reason
 
 
 def _place(network: Network, arch: Arch, storages: dict[str, Storage], resident: Resident) -> Plan:

@@ -108,7 +108,11 @@ def tap_entry(
     y_phase, dy = tap.oy % layer.stride, tap.oy // layer.stride
     x_phase, dx = tap.ox % layer.stride, tap.ox // layer.stride
     first = plane * source.plane_rows * arch.pixels
-    first += source.phase_pixel(2 * y_phase + x_phase, arch.pixels)
+    lines, columns = source.lines, source.columns
+    if source.split:
+        phase = source.phase(y_phase, x_phase)
+        first += source.phase_pixel(phase, arch.pixels)
+        lines, columns = source.phase_extent(phase)
     offset = dy * grid_width(network, arch, storages, layer) + dx
     row, bank = divmod(first + offset, arch.pixels)
     values = {
@@ -116,8 +120,8 @@ def tap_entry(
         "row": row,
         "dy": dy,
         "dx": dx,
-        "short_y": int(y_phase == 1 and source.height % 2 == 1),
-        "short_x": int(x_phase == 1 and source.width % 2 == 1),
+        "short_y": source.lines - lines,
+        "short_x": source.columns - columns,
     }
     return pack(TAP_ENTRY, values, f"tap of {layer.name!r}")
 

@@ -117,6 +117,8 @@ class _Schedule:
                 if number + 2 >= len(cuts):
                     yield from self._load_due(index)
                 for block_number, block in enumerate(at.layer.blocks):
+                    if tile.first >= plan.network.grid(at.layer, block)[0]:
+                        continue  # the others have a line more
                     values = self._calc(at, tile, block_number, block)
                     yield Step(Opcode.CALC, at.layer.where, values, index)
                     yield from self._save_lines(index, tile, block)
@@ -184,7 +186,8 @@ class _Schedule:
         source = plan.storages[layer.source]
         together = network.together(layer)
         pitch = grid_width(network, plan.arch, plan.storages, layer)
-        columns = network.batch if together else network.shapes[layer.target][2]
+        height, columns = (1, network.batch) if together else network.grid(layer, block)
+        last = min(tile.last, height)
         origin = plan.place(layer.source, at.sample)
         first = origin.row + block.source_plane * source.plane_rows
         first = first * lanes + tile.first * pitch
@@ -194,17 +197,17 @@ class _Schedule:
             in_width = 1
         row, bank = divmod(first, lanes)
         where = plan.resident.addresses[layer.name, number]
-        lines = tile.last - tile.first
         values = {
-            "mode": int(layer.mode), "groups": groups(plan.arch, lines, columns, pitch),
+            "mode": int(layer.mode),
+            "groups": groups(plan.arch, last - tile.first, columns, pitch),
             "taps": len(block.taps), "tap_base": where.tap, "wgt_base": where.wgt,
             "src_region": origin.region, "src_bank": bank,
             "src_row": row, "grid_width": pitch, "in_height": source.lines, "in_width": in_width,
-            "y_start": tile.first, "pad": layer.pad, "out_height": tile.last,
+            "y_start": tile.first, "pad": layer.pad, "out_height": last,
             "out_width": columns, "planes": block.planes, "param_base": where.param,
             "zero_point": layer.zero_point, "low": layer.low, "high": layer.high,
             "table": int(layer.table is not None), "table_id": where.table,
-            **self._map("dst", layer.target, at.sample, tile.first, block),
+            **self._map("dst", layer, layer.target, at.sample, tile.first, block),
         }  # fmt: skip
         return values | self._residual(layer, at.sample, tile.first, block)
 
@@ -221,17 +224,21 @@ class _Schedule:
             "acc_multiplier": residual.acc_multiplier,
             "res_multiplier": residual.res_multiplier,
             "add_shift": residual.add_shift,
-            **self._map("res", residual.tensor, sample, line, block),
+            **self._map("res", layer, residual.tensor, sample, line, block),
         }
 
     def _map(
-        self, prefix: str, tensor: str, sample: int | None, line: int, block: Block
+        self, prefix: str, layer: Layer, tensor: str, sample: int | None, line: int, block: Block
     ) -> dict[str, int]:
-        """Destination or residual fields: the block's planes of a map from a line on."""
+        """Destination or residual fields: the block's planes of a map from a grid line on, the
+        phase plane that the block makes or the four that CALC splits it into."""
         plan, lanes = self.plan, self.plan.arch.pixels
         storage, place = plan.storages[tensor], plan.place(tensor, sample)
-        lines = line // 2 if storage.split else line
+        split = storage.factor > layer.out_stride
+        lines = line // 2 if split else line
         first = (place.row + block.plane * storage.plane_rows) * lanes + lines * storage.pitch
+        if storage.split:
+            first += storage.phase_pixel(storage.phase(*block.phase), lanes)
         if plan.network.is_vector(tensor):
             first += sample or 0
         row, bank = divmod(first, lanes)
@@ -239,7 +246,7 @@ class _Schedule:
         return {
             f"{prefix}_region": place.region, f"{prefix}_bank": bank, f"{prefix}_row": row,
             f"{prefix}_pitch_bank": pitch_bank, f"{prefix}_pitch_row": pitch_row,
-            f"{prefix}_split": int(storage.split), f"{prefix}_phase_rows": storage.phase_rows,
+            f"{prefix}_split": int(split), f"{prefix}_phase_rows": storage.phase_rows,
             f"{prefix}_plane_rows": storage.plane_rows,
         }  # fmt: skip
 

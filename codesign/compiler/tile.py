@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import gcd, lcm
 
 from codesign.arch import Arch
-from codesign.compiler.layout import PHASES, Storage, grid_width
+from codesign.compiler.layout import Storage, grid_width
 from codesign.compiler.network import Layer, Network
 from codesign.cost.cycles import (
     calc_slots,
@@ -35,8 +35,8 @@ class Pass:
 
 @dataclass(frozen=True)
 class Tile:
-    """Output lines [first, last) of a layer; they need source lines (of a phase plane where it is
-    split) up to ``source_last``, exclusive."""
+    """Grid lines [first, last) of a layer, its output lines but where it upsamples; they need
+    source lines (of a phase plane where it is split) up to ``source_last``, exclusive."""
 
     first: int
     last: int
@@ -84,13 +84,13 @@ def chunks(network: Network, arch: Arch, storages: Mapping[str, Storage]) -> tup
 
 
 def _groups_of(network: Network, arch: Arch, storages: Mapping[str, Storage], layer: Layer) -> int:
-    _, height, width = network.shapes[layer.target]
+    height, width = network.grid(layer)
     return groups(arch, height, width, grid_width(network, arch, storages, layer))
 
 
 def whole(network: Network, storages: Mapping[str, Storage], layer: Layer) -> Tile:
     """All lines of a layer."""
-    height = 1 if network.together(layer) else network.shapes[layer.target][1]
+    height = 1 if network.together(layer) else network.grid(layer)[0]
     return Tile(0, height, storages[layer.source].lines)
 
 
@@ -115,7 +115,7 @@ class _Cutter:
 
     @property
     def columns(self) -> int:
-        return self.network.shapes[self.layer.target][2]
+        return self.network.grid(self.layer)[1]
 
     def cut(self, ends: Sequence[int]) -> tuple[Tile, ...]:
         source = self.source
@@ -139,7 +139,7 @@ class _Cutter:
         instructions = len(self.layer.blocks) * (2 if self.saving else 1) + 1
         for tile in plan:
             pixels = max(0, tile.source_last - lines) * source.pitch
-            rows = source.planes * (PHASES if source.split else 1)
+            rows = source.planes * source.phases
             if self.loading and pixels:
                 loaded += load_cycles(arch, rows, pixels) + fetch_cycles(arch, instructions)
             lines = max(lines, tile.source_last)

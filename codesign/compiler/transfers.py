@@ -9,7 +9,7 @@ from codesign import ir
 from codesign.arch import Arch
 from codesign.artifact import MapLayout
 from codesign.compiler.allocate import Place
-from codesign.compiler.layout import PHASES, Storage
+from codesign.compiler.layout import Storage
 from codesign.compiler.network import PLAIN, Fold, Network
 from codesign.compiler.tile import DRAM_ALIGNMENT
 from codesign.isa import Base
@@ -70,12 +70,12 @@ class Buffer:
             while pitch * word % DRAM_ALIGNMENT:
                 pitch += 1
         phase_bytes = aligned(storage.lines * pitch * word)
-        plane_bytes = phase_bytes * (PHASES if storage.split else 1)
+        plane_bytes = phase_bytes * storage.phases
         vector = shape[1:] == (1, 1)
         sample_bytes = word if vector else storage.planes * plane_bytes
         layout = MapLayout(
             tensor.name, shape, network.batch, tensor.scale, tensor.zero_point, self.size, word,
-            pitch, storage.split, phase_bytes, plane_bytes, sample_bytes, fold,
+            pitch, storage.split, phase_bytes, plane_bytes, sample_bytes, fold, storage.factor,
         )  # fmt: skip
         self.size += storage.planes * plane_bytes if vector else sample_bytes * network.batch
         return layout
@@ -95,7 +95,7 @@ def split_by_skew(storage: Storage, whole: Rows) -> Iterator[Rows]:
 
 def contiguous(storage: Storage) -> bool:
     """Every word of a plane's lines is a pixel of the map."""
-    odd = storage.split and (storage.height % 2 or storage.width % 2)
+    odd = storage.height % storage.factor or storage.width % storage.factor
     return storage.pitch == storage.columns and not odd
 
 
@@ -121,7 +121,7 @@ class Transfers:
     def load(self, first: int, last: int) -> Iterator[Rows]:
         """Lines [first, last), of every phase plane where the map is split."""
         storage, layout = self.storage, self.layout
-        rows = storage.planes * (PHASES if storage.split else 1)
+        rows = storage.planes * storage.phases
         pixel = first * storage.pitch
         whole = Rows(
             rows, (last - first) * storage.pitch, self.place.region, self._first + pixel,
@@ -144,7 +144,7 @@ class Transfers:
     def save(self) -> Iterator[Rows]:
         """The whole map: in one transfer where every word has been written."""
         storage, layout, lanes = self.storage, self.layout, self.arch.pixels
-        phases = PHASES if storage.split else 1
+        phases = storage.phases
         if contiguous(storage):
             whole = Rows(
                 storage.planes * phases, storage.lines * storage.pitch, self.place.region,

@@ -40,6 +40,9 @@ def _layer_problems(network: Network, layer: Layer) -> Iterator[str]:
             yield f"layer {layer.name!r} reads {layer.source!r} as source and residual at once"
         if network.shapes[layer.residual.tensor] != network.shapes[layer.target]:
             yield f"layer {layer.name!r} adds a map of another shape"
+    phases = {block.phase for block in layer.blocks}
+    if any(max(phase) >= layer.out_stride for phase in phases):
+        yield f"layer {layer.name!r} has phases {sorted(phases)} of stride {layer.out_stride}"
     for block in layer.blocks:
         if not block.taps:
             yield f"layer {layer.name!r} has a block without taps"

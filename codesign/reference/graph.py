@@ -95,6 +95,8 @@ def _compute(graph: ir.Graph, op: ir.Op, values: Mapping[str, Int8Array]) -> Int
         return arith.saturate(q, op.low, op.high).astype(np.int8)
     if isinstance(op, ir.Table):
         return op.table[x.astype(np.int64) - INT8_MIN]
+    if isinstance(op, ir.Upsample):
+        return x.repeat(op.factor[0], axis=2).repeat(op.factor[1], axis=3)
     return x.reshape(len(x), -1, 1, 1)
 
 
@@ -120,6 +122,13 @@ def _convolve(op: ir.Conv2d, x: Int8Array, zero: int) -> arith.IntArray:
 
 def _pad(x: Int8Array, window: ir.Window, value: int) -> Int8Array:
     top, bottom, left, right = window.padding
+    if window.base_dilation != (1, 1):
+        apart_y, apart_x = window.base_dilation
+        batch, channels, height, width = x.shape
+        size = (batch, channels, apart_y * (height - 1) + 1, apart_x * (width - 1) + 1)
+        spread = np.full(size, value, x.dtype)
+        spread[:, :, ::apart_y, ::apart_x] = x
+        x = spread
     return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value)
 
 

@@ -43,15 +43,15 @@ class Builder:
         limit = 1 << int(self.rng.choice([15, 15, 15, 23, 30]))
         return self.rng.integers(-limit, limit + 1, outputs).astype(np.int32)
 
-    def _window(self, x, kernel, stride, padding, dilation=(1, 1)):
-        window = ir.Window(kernel, stride, padding, dilation)
+    def _window(self, x, kernel, stride, padding, dilation=(1, 1), base=(1, 1)):
+        window = ir.Window(kernel, stride, padding, dilation, base)
         return window, window.output_size(*self.shape(x)[1:])
 
     def conv(
         self, x, outputs, kernel=(3, 3), stride=(1, 1), padding=(1, 1, 1, 1), dilation=(1, 1),
-        groups=1, density=1.0, clamp=None,
+        groups=1, density=1.0, clamp=None, base=(1, 1),
     ):  # fmt: skip
-        window, size = self._window(x, kernel, stride, padding, dilation)
+        window, size = self._window(x, kernel, stride, padding, dilation, base)
         inputs = self.shape(x)[0] // groups
         weight = self.rng.integers(-127, 128, (outputs, inputs, *kernel)).astype(np.int8)
         if density < 1:
@@ -73,6 +73,13 @@ class Builder:
             np.array([s for _, s in multipliers], np.int32),
             window, groups, low, high,
         ))  # fmt: skip
+        return y
+
+    def upsample(self, x, factor=(2, 2)):
+        channels, height, width = self.shape(x)
+        shape = (channels, height * factor[0], width * factor[1])
+        y = self.tensor(shape, self.tensors[x].zero_point)
+        self.ops.append(ir.Upsample(f"up_{y}", x, y, factor))
         return y
 
     def max_pool(self, x, kernel, stride, padding=(0, 0, 0, 0), dilation=(1, 1)):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from codesign.compiler.allocate import Prefetch, allocate, apart, lives
-from codesign.compiler.layout import plan, separate_phases
+from codesign.compiler.layout import plan
 from codesign.compiler.lower import lower
+from codesign.compiler.phases import separate_phases
 from codesign.compiler.tile import passes
 from codesign.errors import CapacityError
 from tests.compiler.builder import Builder

@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from codesign.compiler.layout import plan, separate_phases
+from codesign.compiler.layout import plan
 from codesign.compiler.lower import lower
+from codesign.compiler.phases import separate_phases
 from codesign.compiler.tile import line_unit, tiles
 from tests.compiler.builder import Builder
 from tests.compiler.networks import ARCHS, TINY

@@ -141,7 +141,7 @@ def layout(shape: tuple[int, int, int], **changes: object) -> dict[str, object]:
     values = {
         "name": "x", "shape": shape, "batch": 2, "scale": 0.5, "zero_point": 3, "offset": 0,
         "block": 4, "pitch": width, "split": False, "phase_bytes": 0, "plane_bytes": plane,
-        "sample_bytes": plane * (-(-channels // 4)), "fold": [[0, 0]],
+        "sample_bytes": plane * (-(-channels // 4)), "fold": [[0, 0]], "factor": 2,
     }  # fmt: skip
     return values | changes
 
@@ -151,7 +151,7 @@ def manifest(shape: tuple[int, int, int] = (5, 2, 3), **changes: object) -> dict
     at = layout(shape)
     size = at["batch"] * at["sample_bytes"]
     values = {
-        "format": 2, "name": "net", "id": MAGIC, "isa_version": 1, "fingerprint": 77,
+        "format": 3, "name": "net", "id": MAGIC, "isa_version": 1, "fingerprint": 77,
         "arch": {"name": "tiny", "pixels": 3, "in_channels": 4, "out_channels": 4, "dma_bits": 64},
         "setup": {"offset": 0, "count": 3}, "infer": {"offset": 192, "count": 5},
         "input_bytes": size, "output_bytes": size, "scratch_bytes": size,

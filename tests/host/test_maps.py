@@ -14,24 +14,40 @@ from host.maps import MapTable
 PLAIN = ((0, 0),)
 
 
+PHASES = {
+    2: [(0, 0), (0, 1), (1, 0), (1, 1)],
+    3: [(y, x) for y in range(3) for x in range(3)],
+    4: [
+        (y + 2 * below, x + 2 * right)
+        for y in range(2) for x in range(2) for below in range(2) for right in range(2)
+    ],
+}  # fmt: skip
+"""Factor -> (y, x) of the phase planes in their order."""
+
+
 def position(at: MapLayout, b: int, c: int, y: int, x: int) -> int:
-    phase, line, column = (2 * (y & 1) + (x & 1), y >> 1, x >> 1) if at.split else (0, y, x)
+    phase, line, column = 0, y, x
+    if at.split:
+        phase = PHASES[at.factor].index((y % at.factor, x % at.factor))
+        line, column = y // at.factor, x // at.factor
     return (
         at.offset + b * at.sample_bytes + c // at.block * at.plane_bytes
         + phase * at.phase_bytes + (line * at.pitch + column) * at.block + c % at.block
     )  # fmt: skip
 
 
-def make(shape, *, split=False, pitch=0, fold=PLAIN, batch=2, block=4) -> MapLayout:
+def make(shape, *, split=False, pitch=0, fold=PLAIN, batch=2, block=4, factor=2) -> MapLayout:
     channels, height, width = shape
-    lines, columns = ((height + 1) // 2, (width + 1) // 2) if split else (height, width)
+    ways = factor if split else 1
+    lines, columns = -(-height // ways), -(-width // ways)
     pitch = pitch or columns
     phase = lines * pitch * block
-    plane = phase * (4 if split else 1) + 16
+    plane = phase * ways**2 + 16
     planes = -(-channels * len(fold) // block)
     return MapLayout(
-        "x", shape, batch, 0.5, -7, 32, block, pitch, split, phase, plane, planes * plane, fold
-    )
+        "x", shape, batch, 0.5, -7, 32, block, pitch, split, phase, plane, planes * plane, fold,
+        factor,
+    )  # fmt: skip
 
 
 LAYOUTS = [
@@ -42,6 +58,8 @@ LAYOUTS = [
     make((3, 5, 4), fold=tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))),
     make((1, 4, 5), fold=((0, 0), (0, 2), (3, 1)), split=True),
     make((10, 1, 1), batch=3),
+    make((5, 7, 5), split=True, factor=3),
+    make((5, 9, 6), split=True, factor=4),
 ]
 
 
