@@ -7,6 +7,7 @@ of one sample, and vectors are maps of 1 by 1.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -178,6 +179,13 @@ class Network:
 def op_inputs(op: Op) -> tuple[str, ...]:
     """Names of the tensors that an operation reads."""
     return (op.a, op.b) if isinstance(op, Add) else (op.x,)
+
+
+def rename_inputs(op: Op, names: Mapping[str, str]) -> Op:
+    """The operation reading the tensors that ``names`` has for those that it reads."""
+    if isinstance(op, Add):
+        return dataclasses.replace(op, a=names.get(op.a, op.a), b=names.get(op.b, op.b))
+    return dataclasses.replace(op, x=names.get(op.x, op.x))
 
 
 def output_shape(op: Op, shapes: Mapping[str, Shape]) -> Shape:

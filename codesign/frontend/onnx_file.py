@@ -22,6 +22,8 @@ from codesign.errors import GraphError
 OLDEST_OPSET = 11
 """Clip and Pad take their bounds and amounts as inputs from then on."""
 _FLOAT, _CODES = onnx.TensorProto.FLOAT, (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+QUANTIZING = ("QuantizeLinear", "DequantizeLinear", "Quant", "IntQuant", "Trunc")
+"""Operators of the QDQ format and of QONNX that bring scales."""
 Array = npt.NDArray[Any]
 
 
@@ -61,7 +63,7 @@ class ModelFile:
     @property
     def quantized(self) -> bool:
         """Whether nodes quantise or dequantise: the file brings its own scales."""
-        return any(node.kind in ("QuantizeLinear", "DequantizeLinear") for node in self.nodes)
+        return any(node.kind in QUANTIZING for node in self.nodes)
 
 
 def read_model(path: str | os.PathLike[str]) -> ModelFile:
@@ -73,6 +75,11 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
         The file is damaged or contradicts itself, is of an opset that is not accepted, or has not
         one input of known shape.
     """
+    return from_proto(load_checked(path), Path(path).stem)
+
+
+def load_checked(path: str | os.PathLike[str]) -> onnx.ModelProto:
+    """The model of a file, with its external data; ``GraphError`` where it is damaged."""
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
@@ -81,7 +88,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
         raise GraphError(
             f"{os.fspath(path)} is no valid ONNX model: {reason}; export it again"
         ) from error
-    return from_proto(model, Path(path).stem)
+    return model
 
 
 def from_proto(model: onnx.ModelProto, name: str) -> ModelFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -176,7 +177,7 @@ def reshape(scope: Scope, node: Node) -> None:
         )
     shape = scope.shapes[value.tensor]
     if map_shape(extents) == shape:
-        scope.alias(node, type(value)(value.tensor, extents))
+        scope.alias(node, replace(value, extents=extents))
     elif extents[0] == math.prod(shape):
         op = net.Flatten(node.name, value.tensor, node.outputs[0])
         scope.emit(node, op, extents)
@@ -228,4 +229,4 @@ def transpose(scope: Scope, node: Node) -> None:
     target = tuple(extents[axis] for axis in order)[1:]
     if map_shape(target) != scope.shapes[value.tensor]:
         raise scope.unsupported(node, f"it makes {list(target)} of {list(extents)}; leave it out")
-    scope.alias(node, type(value)(value.tensor, target))
+    scope.alias(node, replace(value, extents=target))

@@ -10,12 +10,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from codesign.frontend.network import (
-    Add,
     AvgPool2d,
     BatchNorm,
     Clamp,
@@ -32,6 +31,7 @@ from codesign.frontend.network import (
     Unary,
     op_inputs,
     output_shape,
+    rename_inputs,
     verify,
 )
 from codesign.ir import Pair, Window
@@ -44,7 +44,7 @@ def drop_identities(network: Network) -> Network:
     source: dict[str, str] = {}
     ops = []
     for op in network.ops:
-        op = _rename_inputs(op, source)
+        op = rename_inputs(op, source)
         flat = isinstance(op, Flatten) and network.shapes[op.x][1:] == (1, 1)
         if flat or isinstance(op, Identity):
             source[op.y] = op_inputs(op)[0]
@@ -228,12 +228,6 @@ def simplify(network: Network, passes: Iterable[Pass] = PASSES) -> Network:
         network = one(network)
         verify(network)
     return network
-
-
-def _rename_inputs(op: Op, source: Mapping[str, str]) -> Op:
-    if isinstance(op, Add):
-        return dataclasses.replace(op, a=source.get(op.a, op.a), b=source.get(op.b, op.b))
-    return dataclasses.replace(op, x=source.get(op.x, op.x))
 
 
 def _unclamped(op: Clamping) -> bool:

@@ -203,15 +203,7 @@ def test_nodes(name: str) -> None:
     refused(model.proto(rank=4), CodesignError, match)
 
 
-def test_other_formats_of_quantised_models() -> None:
-    model = small()
-    one, zero = np.float32(1), np.float32(0)
-    domain = "qonnx.custom_op.general"
-    model.add("Quant", one, zero, np.float32(8), domain=domain)
-    refused(
-        model.proto(rank=4, domains={domain: 1}), UnsupportedOpError,
-        r"Quant node 'quant1' is not supported: QONNX \(Brevitas\) is not read yet; .*QDQ format",
-    )  # fmt: skip
+def test_other_formats() -> None:
     model = small()
     model.add("FusedConv", ONES, domain="com.microsoft")
     refused(
