@@ -20,6 +20,7 @@ COMMANDS = {
     "explain": "Tell what a program does layer by layer, and what limits it.",
     "disasm": "Print a program's instructions.",
     "bench": "Measure an architecture.",
+    "board": "Simulate a PYNQ board for PYNQ's own client.",
 }
 """Command -> what it does; module ``codesign.cli.COMMAND`` has it as ``command``."""
 
@@ -70,6 +71,7 @@ def cli(ctx: click.Context, debug: bool) -> None:
 def expected_errors() -> tuple[type[Exception], ...]:
     """What wrong input or a missing tool raises: told in one line, without a traceback."""
     from host import errors as host_errors
+    from sim.board.errors import BoardError
     from sim.model import ProtocolError
     from sim.verilator import BuildError
 
@@ -79,9 +81,8 @@ def expected_errors() -> tuple[type[Exception], ...]:
         TypeError,
         OSError,
         ModuleNotFoundError,
-        host_errors.ProgramFileError,
-        host_errors.DeviceMismatchError,
-        host_errors.AcceleratorError,
+        host_errors.DriverError,
+        BoardError,
         BuildError,
         ProtocolError,
     )
