@@ -17,6 +17,7 @@ from codesign import ir
 from codesign.artifact import HostStep
 from codesign.errors import GraphError
 from codesign.frontend import network as net
+from codesign.frontend import onnx_channels as channels
 from codesign.frontend import onnx_pointwise as pointwise
 from codesign.frontend import onnx_qdq as qdq
 from codesign.frontend import onnx_qonnx as qonnx
@@ -204,11 +205,16 @@ OPERATORS: Mapping[str, Callable[[Scope, Node], None]] = {
     "ReduceMax": windows.reduce_map,
     "Pad": windows.pad,
     "Relu": pointwise.clamp,
-    "Clip": pointwise.clamp,
+    **dict.fromkeys(("Clip", "Max", "Min"), pointwise.clamp),
     **dict.fromkeys(sorted(pointwise.FUNCTIONS), pointwise.function),
     **dict.fromkeys(sorted(pointwise.ARITHMETIC), pointwise.arithmetic),
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), pointwise.reshape),
     "Transpose": pointwise.transpose,
+    "Concat": channels.concat,
+    "Split": channels.split,
+    "Slice": channels.take_slice,
+    "PRelu": pointwise.parametric,
+    "Cast": pointwise.cast,
     "Identity": pointwise.identity,
     "Dropout": pointwise.identity,
     "QuantizeLinear": qdq.quantize_linear,
@@ -227,8 +233,6 @@ REMEDIES: Mapping[str, str] = {
     "ConvTranspose": "the machine cannot write interleaved pixels; use a convolution at the "
     "smaller size",
     "LogSoftmax": "leave it out, or end with Softmax: both keep the order of their inputs",
-    "Concat": "the machine cannot join channels of float networks; add, or import an int8 TFLite "
-    "model",
 }
 """What to do about some operators that are refused."""
 
@@ -253,7 +257,7 @@ def _network(scope: Scope) -> net.Network:
         outputs.append(value.tensor)
     return net.Network(
         model.name, scope.shapes, tuple(scope.ops), (model.input,), tuple(outputs), scope.origin,
-        tuple(steps),
+        tuple(steps), scope.coded_as,
     )  # fmt: skip
 
 

@@ -76,12 +76,17 @@ def _given_codings(scope: Scope, network: net.Network) -> dict[str, Coding]:
     for op in reversed(moving):
         if op.x not in codings and op.y in codings:
             codings[op.x] = codings[op.y]
-    for op in moving:
-        if op.x in codings and codings.setdefault(op.y, codings[op.x]) != codings[op.x]:
-            raise GraphError(
-                f"{scope.origin[op.name]}: its input and output have different scales or zero "
-                "points; quantise its input"
-            )
+    for one in network.ops:
+        if isinstance(one, net.MaxPool2d | net.Flatten):
+            if one.x in codings and codings.setdefault(one.y, codings[one.x]) != codings[one.x]:
+                raise GraphError(
+                    f"{scope.origin[one.name]}: its input and output have different scales or zero "
+                    "points; quantise its input"
+                )
+            continue
+        shared = network.shared_coding(one.y)
+        if one.y not in codings and shared in codings:
+            codings[one.y] = codings[shared]
     return codings
 
 
@@ -112,8 +117,8 @@ def _calibrated(
     found: dict[str, Coding] = {}
     for name in missing:
         op = network.producer(name)
-        kept = op.x if isinstance(op, net.MaxPool2d | net.Flatten) else None
-        found[name] = found[kept] if kept in found else coding(*ranges[name])
+        kept = op.x if isinstance(op, net.MaxPool2d | net.Flatten) else network.shared_coding(name)
+        found[name] = found.get(kept or name) or coding(*ranges[kept or name])
     return found
 
 

@@ -29,6 +29,7 @@ def quantize_linear(scope: Scope, node: Node) -> None:
     coding = _coding(scope, node)
     if not value.steps:
         value = set_coding(scope, node, value, coding)
+        scope.functions[node.outputs[0]] = (node.inputs[0], (node,))
     scope.alias(node, replace(value, is_codes=True))
 
 
@@ -67,6 +68,8 @@ def dequantize_linear(scope: Scope, node: Node) -> None:
             node, f"it reads {name!r} with another scale or zero point than that was quantised "
             "with; use the same"
         )  # fmt: skip
+    if not value.steps:
+        scope.functions[node.outputs[0]] = (name, (node,))
     scope.alias(node, replace(value, is_codes=False, is_rounded=True))
 
 

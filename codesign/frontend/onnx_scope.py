@@ -52,11 +52,11 @@ class Weights:
 class Scope:
     """``values``, ``constants`` and ``quantized`` (constants that are codes) are by ONNX's names.
 
-    ``codings`` are those that the model gives, by the network's tensors; ``weights`` are by
-    operation. ``read_real`` are tensors that something reads unquantised, ``coded_here`` those that
-    a QuantizeLinear gave their coding. ``clamped`` counts weights of -128. By ONNX's names,
-    ``asymmetric`` has constants' names and zero points, ``functions`` what a tensor is a function
-    of, and the nodes between.
+    ``codings`` are those that the model gives, by the network's tensors; ``coded_as`` is the
+    network's; ``weights`` are by operation. ``read_real`` are tensors that something reads
+    unquantised, ``coded_here`` those that a QuantizeLinear gave their coding. ``clamped`` counts
+    weights of -128. By ONNX's names, ``asymmetric`` has constants' names and zero points,
+    ``functions`` what a tensor is a function of, and the nodes between.
     """
 
     def __init__(self, model: ModelFile) -> None:
@@ -68,6 +68,7 @@ class Scope:
         self.shapes: dict[str, Shape] = {}
         self.origin: dict[str, str] = {}
         self.codings: dict[str, Coding] = {}
+        self.coded_as: dict[str, str] = {}
         self.weights: dict[str, Weights] = {}
         self.read_real: dict[str, Node] = {}
         self.coded_here: set[str] = set()
@@ -222,7 +223,7 @@ class Scope:
         if moved:
             self.codings[op.y] = self.codings[source]  # they move values, and make none but zero
         made = Value(op.y, shape if extents is None else extents, is_rounded=moved)
-        self.values[node.outputs[0]] = made
+        self.values[op.y if op.y in node.outputs else node.outputs[0]] = made
 
     def emit_again(self, node: Node, tensor: str, y: str) -> None:
         """``y`` is what makes ``tensor``, once more, from the nearest codes on."""

@@ -123,7 +123,6 @@ NODES: dict[str, tuple[Callable[[Model], object], str]] = {
         lambda m: m.add("LSTM", np.ones((1, 4, 3), np.float32), np.ones((1, 4, 1), np.float32)),
         "LSTM node 'lstm0' is not supported: the machine executes Abs, Add, ArgMax",
     ),
-    "concatenation": (lambda m: m.add("Concat", "x", axis=1), "Concat node .*cannot join"),
     "product of two tensors": (
         lambda m: (m.add("Conv", ONES, pads=[1] * 4), m.add("Conv", ONES[:, :2], pads=[1] * 4),
                    m.add("Mul", "t0")),
