@@ -121,7 +121,7 @@ def large(make: Make, arch: Arch, device: Device) -> list[Row]:
     seconds = time.perf_counter() - begin
     codes = encode(program, values)
     (expected,) = graph_outputs(graph, codes)
-    with saved(program, codes) as work, Accelerator(device, trace=False) as accelerator:
+    with saved(program, codes) as work, Accelerator(device) as accelerator:
         accelerator.load(work.path)
         (found,) = device_outputs(accelerator, codes, graph.batch)
         cycles = accelerator.report().counters["CYCLES"]
@@ -159,7 +159,7 @@ def _results(golden: Golden) -> npt.NDArray[np.int8]:
 def _run(work: Workload, device: Device) -> dict[str, int]:
     """Counters of the second inference, weights resident, of a device that computes rightly."""
     work.check(device)
-    with Accelerator(device, trace=False) as accelerator:
+    with Accelerator(device) as accelerator:
         accelerator.load(work.path)
         return dict(counted(accelerator, work.program, work.codes))
 
