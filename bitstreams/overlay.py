@@ -7,9 +7,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitstreams import bit
+from bitstreams import bit, vivado
 from bitstreams.design import Design
 from bitstreams.hwh import hwh
+from bitstreams.memories import place
+from bitstreams.readme import readme
 from codesign.arch import Arch
 from codesign.boards import Board, board
 from codesign.report import files
@@ -39,6 +41,11 @@ class Overlay:
     @property
     def hwh(self) -> Path:
         return self.directory / f"{self.design.name}.hwh"
+
+    @property
+    def script(self) -> Path:
+        """Vivado's."""
+        return self.directory / f"{self.design.name}.tcl"
 
     @property
     def bit(self) -> Path:
@@ -94,8 +101,11 @@ def contents(design: Design) -> dict[str, bytes]:
     name = design.name
     handoff = hwh(design).encode()
     return {
-        f"{name}.v": design.verilog.encode(),
+        f"{name}.v": place(design.verilog, design.arch, design.board.part).encode(),
+        f"{name}.tcl": vivado.script(design).encode(),
+        f"{name}.xdc": vivado.constraints(design).encode(),
         f"{name}.hwh": handoff,
+        "README.md": readme(design).encode(),
         f"{SIMULATED}/{name}.hwh": handoff,
         f"{SIMULATED}/{name}.bit": simulated(design).encode(),
     }
