@@ -102,7 +102,7 @@ class PynqDevice:
         path = _overlay_files(Path(bitfile))
         pynq = _pynq()
         with _connection():
-            self._device = pynq.Device.active_device if device is None else device
+            self._device = _active(pynq) if device is None else device
         self._remote = bool(self._device.has_capability("REMOTE"))
         self._where = str(self._device.ip_addr) if self._remote else "this board"
         self._lock = BoardLock(self._where)
@@ -237,6 +237,19 @@ def _pynq() -> Any:
             name="pynq",
         ) from error
     return pynq
+
+
+def _active(pynq: Any) -> Any:
+    """The device that PYNQ finds."""
+    try:
+        return pynq.Device.active_device
+    except RuntimeError as error:
+        if _is_unreachable(error):
+            raise
+        raise ConnectionError(
+            f"PYNQ finds no board ({error}): on another computer, set PYNQ_REMOTE_DEVICES to the "
+            "board's address before Python starts; on a board, run as root with XRT's environment"
+        ) from error
 
 
 @contextmanager

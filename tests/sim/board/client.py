@@ -1,0 +1,68 @@
+"""Runs in an environment with PYNQ: the lines that users write, and what they do to a board.
+
+Arguments: the overlay, the program, a folder with x.npy. Leaves y.npy and told.json there.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pynq
+
+from host.driver import Accelerator
+from host.pynq import PynqDevice
+
+
+def told_by(function, *arguments, **named):
+    """What an operation raises: class and text."""
+    try:
+        function(*arguments, **named)
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+    return None
+
+
+def raw_pynq(device: PynqDevice, base: int) -> dict:
+    """PYNQ's own classes, without the driver: what they may not do."""
+    buffer = pynq.allocate((16,), "u4")
+    address = int(buffer.device_address)
+    mmio = pynq.MMIO(base, 0x1000)
+    found = {
+        "id": mmio.read(0) & 0xFFFFFFFF,
+        "address": address,
+        "long write": told_by(mmio.write, 0x80, bytes(8)),
+        "unmapped": told_by(pynq.MMIO(0x9000_0000, 0x1000).read, 0),
+        "beyond": told_by(mmio.read, 0x1000),
+    }
+    buffer.freebuffer()
+    found["freed"] = told_by(buffer.flush)
+    return found
+
+
+def main(bitfile: str, program: str, folder: Path) -> None:
+    x = np.load(folder / "x.npy")
+    with PynqDevice(bitfile) as device, Accelerator(device) as accelerator:
+        accelerator.load(program)
+        np.save(folder / "y.npy", accelerator.run(x))
+        told = {
+            "version": pynq.__version__,
+            "name": device.name,
+            "clock_hz": device.clock_hz,
+            "cycles": accelerator.report().cycles,
+            "fingerprint": device.overlay.fingerprint,
+            "address_bits": device.overlay.address_bits,
+            "second": told_by(PynqDevice, bitfile),
+            "memory": told_by(device.allocate, 1 << 30),
+            "no file": told_by(device.read_text, "/sys/class/hwmon/hwmon9/name"),
+            "version file": device.read_text("/proc/version"),
+            "raw": raw_pynq(device, 0x43C0_0000 if "z2" in bitfile else 0xA000_0000),
+        }
+    told["too fast"] = told_by(PynqDevice, bitfile, clock_mhz=250.0)
+    with PynqDevice(bitfile, clock_mhz=50.0) as device:
+        told["slow_hz"] = device.clock_hz
+    (folder / "told.json").write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

@@ -1,0 +1,201 @@
+"""PYNQ itself, unmodified, on simulated boards: each client in an environment of its own."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitstreams import write_overlay
+from codesign.arch import preset
+from codesign.compiler import compile as compile_graph
+from codesign.frontend.tflite import load_tflite
+from codesign.quant.torch_module import quantize_module
+from codesign.registers import MAGIC
+from codesign.zoo import digits
+from codesign.zoo.demo import small_network
+from host.driver import Accelerator
+from sim.board.board import Board
+from sim.board.boards import board_model
+from sim.board.device import BoardDevice
+from sim.board.fabric import fabrics
+from sim.board.leds import write_leds
+from sim.board.server import PORT, BoardServer
+from sim.device import verilog
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.pynq
+IMAGES = 4
+
+
+@dataclass(frozen=True)
+class Client:
+    """An environment with a version of PYNQ, and a board of its time."""
+
+    board: str
+    version: str
+
+    @property
+    def python(self) -> Path:
+        number = "".join(self.version.split(".")[:2])
+        path = ROOT / f".venv-pynq{number}" / "bin" / "python"
+        if not path.is_file():
+            pytest.fail(f"{path} is missing: run make {path.relative_to(ROOT).parts[0]}")
+        return path
+
+
+CLIENTS = [
+    pytest.param(Client("pynq-z2", "3.1.2"), id="pynq-z2"),
+    pytest.param(Client("zcu104", "4.0.0"), id="zcu104", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture
+def address() -> str:
+    """A loopback address of this process: the client knows one port only."""
+    return f"127.{1 + os.getpid() // 65536 % 254}.{os.getpid() // 256 % 256}.{os.getpid() % 256}"
+
+
+@pytest.fixture(params=CLIENTS)
+def client(request: pytest.FixtureRequest) -> Client:
+    return request.param
+
+
+@pytest.fixture
+def served(client: Client, address: str) -> Iterator[Board]:
+    board = Board(board_model(client.board), fabrics("rtl"))
+    with BoardServer(board, address):
+        yield board
+
+
+@pytest.fixture(scope="session")
+def digits_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's network for the smallest architecture."""
+    images = digits.load(0).train_images
+    graph = quantize_module(small_network()[0], images[:32], name="digits")
+    path = tmp_path_factory.mktemp("digits") / "digits.prog"
+    compile_graph(graph, preset("tiny")).save(path)
+    return path
+
+
+def run(client: Client, address: str, folder: Path, *arguments: object) -> str:
+    """Output of a Python process in the client's environment, warnings of ours as errors."""
+    result = subprocess.run(
+        [client.python, "-W", "error:::host", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "PYNQ_REMOTE_DEVICES": address, "PYTHONPATH": str(ROOT)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
+    return result.stdout
+
+
+def in_process(board: str, bitfile: Path, program: Path, x: Any) -> tuple[Any, int]:
+    """Outputs and cycles of the same board without network and PYNQ."""
+    made = Board(board_model(board), fabrics("rtl"))
+    with BoardDevice(made, bitfile) as device, Accelerator(device) as accelerator:
+        accelerator.load(program)
+        return accelerator.run(x), accelerator.report().cycles
+
+
+def test_the_users_lines(
+    client: Client,
+    served: Board,
+    address: str,
+    overlays: dict[str, Path],
+    digits_program: Path,
+    tmp_path: Path,
+) -> None:
+    x = digits.load(0).test_images[:IMAGES]
+    np.save(tmp_path / "x.npy", x)
+    bitfile = overlays[client.board]
+    script = Path(__file__).with_name("client.py")
+    run(client, address, tmp_path, script, bitfile, digits_program, tmp_path)
+    told = json.loads((tmp_path / "told.json").read_text())
+    expected, cycles = in_process(client.board, bitfile, digits_program, x)
+    assert np.array_equal(np.load(tmp_path / "y.npy"), expected)
+    assert told["cycles"] == cycles
+    assert told["version"] == client.version
+    check_device(client, address, told)
+    check_refusals(told)
+    assert not served.memory.allocations
+
+
+def check_device(client: Client, address: str, told: dict[str, Any]) -> None:
+    model = board_model(client.board)
+    assert told["name"] == f"{model.title} at {address}"
+    assert told["fingerprint"] == preset("tiny").fingerprint
+    assert told["clock_hz"] == pytest.approx(1e6 * model.board.clock(100.0).mhz, rel=1e-4)
+    assert told["slow_hz"] == pytest.approx(50e6, rel=1e-3)
+    assert model.soc.machine in told["version file"]
+    assert told["raw"]["id"] == MAGIC
+    assert told["raw"]["address"] % 4096 == 0
+
+
+def check_refusals(told: dict[str, Any]) -> None:
+    wanted = {
+        "second": ("DeviceBusyError", "in use by this process"),
+        "memory": ("MemoryError", "has no 1073741824 contiguous bytes left"),
+        "no file": ("FileNotFoundError", "hwmon9"),
+        "too fast": ("DeviceMismatchError", "pass clock_mhz with at most that"),
+    }
+    raw = {
+        "long write": ("RuntimeError", "a write of 8 bytes"),
+        "unmapped": ("RuntimeError", "0x90000000"),
+        "beyond": ("RuntimeError", "lie beyond window"),
+        "freed": ("RuntimeError", "no buffer"),
+    }
+    found = {name: told[name] for name in wanted} | {name: told["raw"][name] for name in raw}
+    for name, (kind, text) in (wanted | raw).items():
+        assert found[name] is not None, f"{name} is allowed"
+        assert found[name][0] == kind, found[name]
+        assert text in found[name][1], found[name]
+
+
+def test_no_board_is_told(client: Client, overlays: dict[str, Path], tmp_path: Path) -> None:
+    lines = f"""
+from host.pynq import PynqDevice
+try:
+    PynqDevice({str(overlays[client.board])!r})
+except ConnectionError as error:
+    print(error)
+"""
+    for address, text in (("127.0.0.9", "Failed to connect"), ("", "set PYNQ_REMOTE_DEVICES")):
+        assert text in run(client, address, tmp_path, "-c", lines)
+
+
+@pytest.mark.slow
+def test_the_clients_self_test(address: str, tmp_path: Path) -> None:
+    client = Client("zcu104", "4.0.0")
+    board = Board(board_model("zcu104"), fabrics("rtl"))
+    bitfile = write_leds("zcu104", tmp_path)
+    with BoardServer(board, address):
+        arguments = ("-m", "pynq.remote.selftest", "--ip", address, "--port", PORT)
+        output = run(client, address, tmp_path, *arguments, "--bitstream", bitfile)
+    assert "summary: 11 passed, 0 failed, 0 skipped" in output
+
+
+@pytest.mark.slow
+def test_resnet8(client: Client, served: Board, address: str, shared: Path, tmp_path: Path) -> None:
+    arch = preset("pynq_z2").replace(board=client.board)
+    (model,) = (shared / "models" / "ic_resnet8").glob("*.tflite")
+    program = tmp_path / "ic_resnet8.prog"
+    compile_graph(load_tflite(model).graph, arch).save(program)
+    bitfile = write_overlay(arch, client.board, tmp_path, verilog(arch)).simulated_bit
+    rng = np.random.default_rng(8)
+    x = rng.integers(-128, 128, (IMAGES, 3, 32, 32), np.int8)
+    np.save(tmp_path / "x.npy", x)
+    script = Path(__file__).with_name("client.py")
+    run(client, address, tmp_path, script, bitfile, program, tmp_path)
+    expected, cycles = in_process(client.board, bitfile, program, x)
+    assert np.array_equal(np.load(tmp_path / "y.npy"), expected)
+    assert json.loads((tmp_path / "told.json").read_text())["cycles"] == cycles
