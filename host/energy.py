@@ -71,17 +71,22 @@ class EnergyModel:
         """Energy of one inference by its counters."""
         counts = {event.name: event.count(counters) for event in self.events}
         parts = self._parts(counts, seconds)
-        return Energy("modelled", sum(parts.values()), **_named(parts), watts=_per(parts, seconds),
-                      uncertainty=self.uncertainty, origin=self.origin, events=counts)  # fmt: skip
+        total = sum(parts.values())
+        return Energy(
+            "modelled", total, **_named(parts), seconds=seconds, uncertainty=self.uncertainty,
+            origin=self.origin, events=counts,
+        )  # fmt: skip
 
-    def scale(self, modelled: Energy, measured_uj: float, seconds: float) -> Energy:
+    def measured(self, joules: float, counters: Mapping[str, int], seconds: float) -> Energy:
         """A measured total, split as the model splits its own: a meter sees only the sum."""
-        parts = {group: getattr(modelled, f"{group}_uj") for group in GROUPS}
-        whole = sum(parts.values())
-        parts = {group: part * measured_uj / whole for group, part in parts.items()}
-        return Energy("measured", measured_uj, **_named(parts), watts=_per(parts, seconds),
-                      uncertainty=0.0, origin="meter; split as modelled",
-                      events=modelled.events)  # fmt: skip
+        modelled = self.estimate(counters, seconds)
+        total = joules * _UJ_PER_J
+        share = total / modelled.total_uj if modelled.total_uj else 0.0
+        parts = {group: share * getattr(modelled, f"{group}_uj") for group in GROUPS}
+        return Energy(
+            "measured", total, **_named(parts), seconds=seconds, uncertainty=0.0,
+            origin="a meter; the split is the model's", events=modelled.events,
+        )  # fmt: skip
 
     def layer_uj(self, name: str, seconds: float) -> float:
         """Modelled energy of a layer that took so long, its share of static power included."""
@@ -104,8 +109,9 @@ class Energy:
     ----------
     source:
         "measured" or "modelled".
-    watts:
-        Mean power while the accelerator runs.
+    seconds:
+        What it was spent in: the accelerator's own time, or where a meter ran the host's, its work
+        included.
     uncertainty:
         As of the model; 0 where the total was measured.
     events:
@@ -118,14 +124,19 @@ class Energy:
     on_chip_uj: float
     dram_uj: float
     static_uj: float
-    watts: float
+    seconds: float
     uncertainty: float
     origin: str
     events: Mapping[str, float]
 
+    @property
+    def watts(self) -> float:
+        """Mean power in this time."""
+        return self.total_uj / _UJ_PER_J / self.seconds if self.seconds else 0.0
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        return {**asdict(self), "watts": self.watts}
 
     def __str__(self) -> str:
         split = ", ".join(
@@ -140,7 +151,3 @@ class Energy:
 
 def _named(parts: Mapping[str, float]) -> dict[str, Any]:
     return {f"{group}_uj": part for group, part in parts.items()}
-
-
-def _per(parts: Mapping[str, float], seconds: float) -> float:
-    return sum(parts.values()) / _UJ_PER_J / seconds if seconds else 0.0

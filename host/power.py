@@ -16,6 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
+from host.report import Report
+
 Read = Callable[[str], str]
 """Content of a file on the board; ``FileNotFoundError`` where there is none of that path."""
 Watts = Callable[[], float]
@@ -133,6 +135,37 @@ def board_rails(rails: Sequence[Rail], names: Sequence[str] = ()) -> list[Rail]:
             "be added; without any, use an external meter"
         )
     return whole
+
+
+def append_measurement(path: Path, report: Report) -> None:
+    """Add a measured report (``Accelerator.measure``) to a table for ``codesign calibrate``.
+
+    Raises
+    ------
+    ValueError
+        The report's energy was not measured, or the table is one of other events.
+    """
+    energy, model = report.energy, report.model
+    if energy is None or model is None or energy.source != "measured":
+        raise ValueError(
+            f"the energy of {report.program!r} was not measured; take what Accelerator.measure "
+            "returns"
+        )
+    row = {
+        "board": model.board, "program": report.program, "seconds": energy.seconds,
+        "joules": energy.total_uj * 1e-6, **energy.events,
+    }  # fmt: skip
+    new = not Path(path).exists()
+    if not new:
+        with open(path, newline="") as file:
+            head = next(csv.reader(file), [])
+        if head != list(row):
+            raise ValueError(f"{str(path)!r} has other columns than {list(row)}; take a new file")
+    with open(path, "a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 class SampledMeter:

@@ -111,8 +111,7 @@ class Report:
                 f"program {self.program!r} has no energy coefficients, by which a total is split: "
                 "compile it with --energy FILE"
             )
-        modelled = self.model.estimate(self.counters, seconds)
-        return replace(self, energy=self.model.scale(modelled, joules, seconds))
+        return replace(self, energy=self.model.measured(joules, self.counters, seconds))
 
     def __str__(self) -> str:
         lines = [

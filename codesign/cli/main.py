@@ -19,6 +19,7 @@ COMMANDS = {
     "generate": "Write an accelerator's Verilog.",
     "explain": "Tell what a program does layer by layer, and what limits it.",
     "disasm": "Print a program's instructions.",
+    "calibrate": "Fit a board's energy coefficients to measured energies.",
     "bench": "Measure an architecture.",
     "board": "Simulate a PYNQ board for PYNQ's own client.",
 }
