@@ -28,7 +28,9 @@ from codesign.ir import Graph
 if TYPE_CHECKING:
     import torch
 
+    from codesign.frontend.onnx import Imported as OnnxImported
     from codesign.frontend.tflite import Imported
+    from codesign.quant.calibrate import Method
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -50,24 +52,41 @@ def is_quantized(model: str) -> bool:
     return model.endswith(".tflite")
 
 
-def load_graph(model: str, batch: int = 1) -> tuple[Graph, tuple[HostStep, ...]]:
+def load_graph(
+    model: str, batch: int = 1, calibration: FloatArray | None = None, method: Method = "minmax"
+) -> tuple[Graph, tuple[HostStep, ...]]:
     """MODEL, a quantised file, as a graph, and what the host does behind it; warnings are printed.
 
     Raises
     ------
     ValueError
-        MODEL is no file of a known kind.
+        MODEL is no file of a known kind, or there is nothing to calibrate.
     CodesignError
         The network cannot be imported.
     """
-    if not model.endswith(".onnx"):
-        imported = load_quantized(model, batch)
-        return imported.graph, imported.host_steps
-    from codesign.frontend.onnx import ClampedWeightsWarning, load_qdq
+    if model.endswith(".onnx"):
+        found = load_onnx_graph(model, batch, calibration, method)
+        if calibration is not None and not found.calibrated:
+            raise already_quantized(model)
+        return found.graph, found.host_steps
+    if calibration is not None:
+        raise already_quantized(model)
+    imported = load_quantized(model, batch)
+    return imported.graph, imported.host_steps
 
-    with _printed(ClampedWeightsWarning):
-        found = load_qdq(_existing(model), batch)
-    return found.graph, found.host_steps
+
+def load_onnx_graph(
+    model: str, batch: int = 1, calibration: FloatArray | None = None, method: Method = "minmax"
+) -> OnnxImported:
+    """MODEL, a quantised ``.onnx`` file; ``calibration`` is for what it leaves unquantised."""
+    from codesign.frontend.onnx import CalibratedWarning, ClampedWeightsWarning, load_qdq
+
+    with _printed(ClampedWeightsWarning, CalibratedWarning):
+        return load_qdq(_existing(model), batch, calibration, method)
+
+
+def already_quantized(model: str) -> ValueError:
+    return ValueError(f"{model!r} is quantised already; leave out --calibration")
 
 
 def load_quantized(model: str, batch: int = 1) -> Imported:
@@ -96,10 +115,11 @@ def _existing(model: str) -> Path:
 
 
 @contextlib.contextmanager
-def _printed(category: type[Warning]) -> Iterator[None]:
-    """Print warnings of a category rather than raise or show them."""
+def _printed(*categories: type[Warning]) -> Iterator[None]:
+    """Print warnings of some categories rather than raise or show them."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", category)
+        for category in categories:
+            warnings.simplefilter("always", category)
         yield
     for warning in caught:
         console.print(f"Warning: {warning.message}")

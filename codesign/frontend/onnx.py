@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,10 +45,17 @@ class CalibratedWarning(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """A graph, and what the host does behind it."""
+    """A graph, and what the host does behind it.
+
+    ``names``: of the graph's tensors, which of the file's tensors they are: of those that are
+    quantised the rounded values or codes first, then the values before that. ``calibrated`` are
+    those that the file leaves unquantised.
+    """
 
     graph: ir.Graph
     host_steps: tuple[HostStep, ...]
+    names: Mapping[str, tuple[str, ...]]
+    calibrated: tuple[str, ...] = ()
 
 
 def load_onnx(path: str | os.PathLike[str]) -> net.Network:
@@ -111,7 +118,21 @@ def import_qdq(
     plain = _network(scope)
     graph, calibrated = quantized_graph(scope, plain, batch, calibration, method)
     _warn(scope, calibrated)
-    return Imported(graph, host_steps(plain, graph))
+    return Imported(graph, host_steps(plain, graph), _names(scope, graph.tensors), calibrated)
+
+
+def float_names(model: ModelFile, tensors: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Of a float network's tensors, which of the file's they are, as ``Imported.names``."""
+    known = {model.input, *(name for node in model.nodes for name in node.outputs)}
+    return {name: (name,) for name in tensors if name in known}
+
+
+def _names(scope: Scope, tensors: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    coded = scope.coded_names
+    return {
+        name: (coded[name], *known) if name in coded else known
+        for name, known in float_names(scope.model, tensors).items()
+    }
 
 
 # --- nodes -------------------------------------------------------------------------------------

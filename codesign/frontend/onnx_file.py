@@ -48,17 +48,22 @@ class Node:
 @dataclass(frozen=True, eq=False)
 class ModelFile:
     """The graph of a file. ``extents`` are the input's without its ``batch``, which is 1 where the
-    file leaves it open; ``takes_codes``: it is int8 or uint8."""
+    file leaves it open; ``input_type`` is float32, int8 or uint8."""
 
     name: str
     opset: int
     input: str
     extents: tuple[int, ...]
     batch: int
-    takes_codes: bool
+    input_type: np.dtype[Any]
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     constants: Mapping[str, Array]
+
+    @property
+    def takes_codes(self) -> bool:
+        """Whether the input is of int8 or uint8 codes."""
+        return self.input_type.kind in "iu"
 
     @property
     def quantized(self) -> bool:
@@ -112,7 +117,7 @@ def from_proto(model: onnx.ModelProto, name: str) -> ModelFile:
     batch, *extents = _extents(inputs[0])
     return ModelFile(
         name, opset, inputs[0].name, tuple(extents), batch,
-        inputs[0].type.tensor_type.elem_type in _CODES,
+        onnx.helper.tensor_dtype_to_np_dtype(inputs[0].type.tensor_type.elem_type),
         tuple(one.name for one in graph.output), _nodes(graph), constants,
     )  # fmt: skip
 

@@ -39,6 +39,7 @@ def set_coding(scope: Scope, node: Node, value: Value, coding: Coding) -> Value:
     known = scope.codings.get(value.tensor)
     if known is None:
         scope.codings[value.tensor] = coding
+        scope.coded_names[value.tensor] = node.outputs[0]
         if node.inputs[0] == value.tensor:
             scope.coded_here.add(value.tensor)
     elif known != coding:
@@ -48,6 +49,7 @@ def set_coding(scope: Scope, node: Node, value: Value, coding: Coding) -> Value:
         else:
             scope.emit_again(node, value.tensor, y)
         scope.codings[y] = coding
+        scope.coded_names[y] = y
         value = replace(scope.values[y], extents=value.extents)
     return replace(value, is_rounded=True)
 

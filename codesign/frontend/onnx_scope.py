@@ -53,10 +53,11 @@ class Scope:
     """``values``, ``constants`` and ``quantized`` (constants that are codes) are by ONNX's names.
 
     ``codings`` are those that the model gives, by the network's tensors; ``coded_as`` is the
-    network's; ``weights`` are by operation. ``read_real`` are tensors that something reads
-    unquantised, ``coded_here`` those that a QuantizeLinear gave their coding. ``clamped`` counts
-    weights of -128. By ONNX's names, ``asymmetric`` has constants' names and zero points,
-    ``functions`` what a tensor is a function of, and the nodes between.
+    network's; ``coded_names`` are ONNX's of rounded values; ``weights`` are by operation.
+    ``read_real`` are tensors that something reads unquantised, ``coded_here`` those that a
+    QuantizeLinear gave their coding. ``clamped`` counts weights of -128. By ONNX's names,
+    ``asymmetric`` has constants' names and zero points, ``functions`` what a tensor is a function
+    of, and the nodes between.
     """
 
     def __init__(self, model: ModelFile) -> None:
@@ -69,6 +70,7 @@ class Scope:
         self.origin: dict[str, str] = {}
         self.codings: dict[str, Coding] = {}
         self.coded_as: dict[str, str] = {}
+        self.coded_names: dict[str, str] = {}
         self.weights: dict[str, Weights] = {}
         self.read_real: dict[str, Node] = {}
         self.coded_here: set[str] = set()

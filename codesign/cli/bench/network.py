@@ -12,7 +12,7 @@ from codesign.arch import Arch
 from codesign.artifact import Program
 from codesign.cli.bench.row import Row
 from codesign.cli.bench.workload import SEED, Make, Workload, saved, workload
-from codesign.cli.compare import Golden, load_golden
+from codesign.cli.golden import Golden, load_golden
 from codesign.cli.console import console
 from codesign.cli.devices import open_device
 from codesign.cli.model import load_quantized
