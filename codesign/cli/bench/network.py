@@ -12,9 +12,9 @@ from codesign.arch import Arch
 from codesign.artifact import Program
 from codesign.cli.bench.row import Row
 from codesign.cli.bench.workload import SEED, Make, Workload, saved, workload
-from codesign.cli.golden import Golden, load_golden
 from codesign.cli.console import console
 from codesign.cli.devices import open_device
+from codesign.cli.golden import Golden, load_golden
 from codesign.cli.model import load_quantized
 from codesign.cli.session import Codes, counted, device_outputs, encode, graph_outputs
 from codesign.compiler import compile as compile_graph
