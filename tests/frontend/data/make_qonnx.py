@@ -22,6 +22,7 @@ from brevitas.quant import (
     Int32Bias,
     Uint8ActPerTensorFloat,
 )
+from notes import without_notes
 from torch import nn
 
 FOLDER = Path(__file__).parent
@@ -97,14 +98,6 @@ def make(name: str, network: Network, dynamo: bool) -> None:
     )  # fmt: skip
     onnx.save(without_notes(onnx.load(path)), path)
     np.savez_compressed(FOLDER / f"{name}.npz", inputs=x.numpy(), outputs=values.numpy())
-
-
-def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without the exporter's record of source lines, most of the file."""
-    for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
-    return model
 
 
 def main() -> None:
