@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from codesign.arch import Arch
@@ -86,12 +86,16 @@ def separate_phases(network: Network, arch: Arch) -> Network:
 
 
 def plan(
-    network: Network, arch: Arch, least: Mapping[str, int] | None = None
+    network: Network,
+    arch: Arch,
+    least: Mapping[str, int] | None = None,
+    split: Collection[str] | None = None,
 ) -> dict[str, Storage]:
-    """The storage of every map: split where it is read at stride 2, its lines as short as all its
-    readers' grids allow, but no shorter than ``least``.
+    """The storage of every map: split where it is read at stride 2 (or in ``split``), its lines as
+    short as all its readers' grids allow, but no shorter than ``least``.
     """
-    split = {layer.source for layer in network.layers if layer.stride == 2}
+    if split is None:
+        split = {layer.source for layer in network.layers if layer.stride == 2}
     pitches = dict.fromkeys(network.shapes, 1) | dict(least or {})
     while True:
         storages = {

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from codesign.arch import PARAM_RECORD_BITS, TABLE_ENTRIES, TAP_ENTRY_BITS, Arch
 from codesign.compiler.layout import Storage, grid_width
 from codesign.compiler.network import Block, Layer, Network, Tap
-from codesign.errors import CapacityError
+from codesign.errors import CapacityError, EncodingError
 from codesign.isa import PARAM_RECORD, TAP_ENTRY, Mode, Target, pack
 from codesign.reference.memory import depth, word_bytes
 
@@ -103,7 +103,13 @@ def tap_entry(
     tap: Tap,
     plane: int,
 ) -> int:
-    """A tap that reads ``plane`` planes from where its instruction's source begins."""
+    """A tap that reads ``plane`` planes from where its instruction's source begins.
+
+    Raises
+    ------
+    CapacityError
+        It reads farther than an entry tells.
+    """
     source = storages[layer.source]
     y_phase, dy = tap.oy % layer.stride, tap.oy // layer.stride
     x_phase, dx = tap.ox % layer.stride, tap.ox // layer.stride
@@ -119,7 +125,10 @@ def tap_entry(
         "short_y": int(y_phase == 1 and source.height % 2 == 1),
         "short_x": int(x_phase == 1 and source.width % 2 == 1),
     }
-    return pack(TAP_ENTRY, values, f"tap of {layer.name!r}")
+    try:
+        return pack(TAP_ENTRY, values, f"tap of {layer.name!r}")
+    except EncodingError as error:
+        raise CapacityError(f"{layer.where}: {error}; use smaller maps") from error
 
 
 def weight_words(arch: Arch, mode: Mode, block: Block) -> bytes:

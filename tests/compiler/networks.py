@@ -17,7 +17,7 @@ ARCHS = (
 )
 
 
-def _window(rng, size):
+def random_window(rng, size):
     """A kernel, stride, padding and dilation with an output on a map of ``size``; at times so wide
     that positions of the window, or all, lie beside the map.
     """
@@ -43,7 +43,7 @@ def random_layer(seed):
     rng = np.random.default_rng(seed)
     b = Builder(rng, batch=int(rng.choice([1, 1, 2, 5])))
     size = _map(rng)
-    kernel, stride, padding, dilation = _window(rng, size)
+    kernel, stride, padding, dilation = random_window(rng, size)
     kind = rng.choice(["conv", "conv", "sparse", "depthwise", "grouped", "max", "avg"])
     channels = int(rng.integers(1, 20))
     if kind == "grouped":

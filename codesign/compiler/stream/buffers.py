@@ -59,7 +59,9 @@ def buffers(
     names = (*work.external, *(layer.target for layer in work.layers))
     found = []
     for name in names:
-        lines = max((_lines(work, name, strip) for strip in strips if name in strip), default=0)
+        lines = max(
+            (strip_lines(work, strip, name) for strip in strips if name in strip), default=0
+        )
         if not lines:
             continue
         storage, lanes = work.storages[name], work.arch.pixels
@@ -70,7 +72,8 @@ def buffers(
     return tuple(found)
 
 
-def _lines(work: Work, name: str, strip: Strip) -> int:
+def strip_lines(work: Work, strip: Strip, name: str) -> int:
+    """Lines of a map that are on chip during a strip, of a phase plane where it is split."""
     first, last = strip[name]
     return -(-last // 2) - first // 2 if work.storages[name].split else last - first
 
@@ -261,4 +264,4 @@ def map_words(work: Work, strip: Strip, name: str) -> int:
     phases = PHASES if storage.split else 1
     if name in work.external:
         phases = len(work.phases[name])
-    return storage.planes * phases * _lines(work, name, strip) * storage.pitch
+    return storage.planes * phases * strip_lines(work, strip, name) * storage.pitch

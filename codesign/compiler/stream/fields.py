@@ -62,10 +62,11 @@ def calc_fields(
         "src_row": row, "grid_width": pitch, "in_height": whole.lines, "in_width": whole.columns,
         "y_start": first, "pad": layer.pad, "out_height": last, "out_width": columns,
         "planes": block.planes, "zero_point": layer.zero_point, "low": layer.low,
-        "high": layer.high, **_map("dst", work, target, first, block),
+        "high": layer.high, **_map("dst", work, target, first, 0, block),
     }  # fmt: skip
     if residual is None or layer.residual is None:
         return values
+    column = work.first_column(layer.target) - work.first_column(layer.residual.tensor)
     return values | {
         "residual": 1,
         "res_zero_point": layer.residual.res_zero_point,
@@ -73,14 +74,19 @@ def calc_fields(
         "acc_multiplier": layer.residual.acc_multiplier,
         "res_multiplier": layer.residual.res_multiplier,
         "add_shift": layer.residual.add_shift,
-        **_map("res", work, residual, first, block),
+        **_map("res", work, residual, first, column, block),
     }
 
 
-def _map(prefix: str, work: Work, slot: Slot, line: int, block: Block) -> dict[str, int]:
+def _map(
+    prefix: str, work: Work, slot: Slot, line: int, column: int, block: Block
+) -> dict[str, int]:
+    """Where pixel (line, column) of the block's planes lies: the column counts within the panel."""
     storage, lanes = slot.buffer.storage, work.arch.pixels
-    below = (line // 2 if storage.split else line) - slot.first
-    row, bank = divmod(slot.row(block.plane) * lanes + below * storage.pitch, lanes)
+    if storage.split:
+        line, column = line // 2, column // 2
+    pixel = (line - slot.first) * storage.pitch + column
+    row, bank = divmod(slot.row(block.plane) * lanes + pixel, lanes)
     pitch_row, pitch_bank = divmod(storage.pitch, lanes)
     return {
         f"{prefix}_region": slot.place.region, f"{prefix}_bank": bank, f"{prefix}_row": row,

@@ -65,8 +65,8 @@ class Tasks:
     loads: list[Task] = field(default_factory=list)
     saves: list[Task] = field(default_factory=list)
     tables: bytearray = field(default_factory=bytearray)
-    layers: list[Layer] = field(default_factory=list)
-    """What ``Step.at`` counts."""
+    layers: list[tuple[Layer, int]] = field(default_factory=list)
+    """What ``Step.at`` counts: layers, each with the number of its panel."""
 
 
 def tasks(
@@ -145,7 +145,7 @@ class _GroupMaker:
         """Lines of a saved map that earlier strips have saved, by sample."""
         self.taps: dict[tuple[object, ...], bytes] = {}
         base = len(maker.out.layers)
-        maker.out.layers += group.work.layers
+        maker.out.layers += [(layer, group.work.panel) for layer in group.work.layers]
         self.numbers = {layer.name: base + i for i, layer in enumerate(group.work.layers)}
 
     def run(self) -> None:
@@ -285,8 +285,7 @@ class _GroupMaker:
                 maker.out.loads.append(Task(step, cycles, after_calc, after_save, calc))
 
     def _transfers(self, slot: Slot) -> StripTransfers:
-        vector = self.work.network.is_vector(slot.buffer.name)
-        return StripTransfers.of(self.maker.arch, slot.buffer, slot.place, slot.lines, vector)
+        return StripTransfers.of(self.work, slot.buffer, slot.place, slot.lines)
 
     # --- SAVE --------------------------------------------------------------------------------
     def _save(self, at: _Instance, layer: Layer, number: int, slot: Slot, calc: int) -> None:
