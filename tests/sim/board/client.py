@@ -1,6 +1,7 @@
 """Runs in an environment with PYNQ: the lines that users write, and what they do to a board.
 
-Arguments: the overlay, the program, a folder with x.npy. Leaves y.npy and told.json there.
+Arguments: the overlay, the program, a folder with x.npy, the address of the registers. Leaves
+y.npy and told.json there.
 """
 
 import json
@@ -23,7 +24,7 @@ def told_by(function, *arguments, **named):
     return None
 
 
-def raw_pynq(device: PynqDevice, base: int) -> dict:
+def raw_pynq(base: int) -> dict:
     """PYNQ's own classes, without the driver: what they may not do."""
     buffer = pynq.allocate((16,), "u4")
     address = int(buffer.device_address)
@@ -40,7 +41,7 @@ def raw_pynq(device: PynqDevice, base: int) -> dict:
     return found
 
 
-def main(bitfile: str, program: str, folder: Path) -> None:
+def main(bitfile: str, program: str, folder: Path, base: int) -> None:
     x = np.load(folder / "x.npy")
     with PynqDevice(bitfile) as device, Accelerator(device) as accelerator:
         accelerator.load(program)
@@ -56,7 +57,7 @@ def main(bitfile: str, program: str, folder: Path) -> None:
             "memory": told_by(device.allocate, 1 << 30),
             "no file": told_by(device.read_text, "/sys/class/hwmon/hwmon9/name"),
             "version file": device.read_text("/proc/version"),
-            "raw": raw_pynq(device, 0x43C0_0000 if "z2" in bitfile else 0xA000_0000),
+            "raw": raw_pynq(base),
         }
     told["too fast"] = told_by(PynqDevice, bitfile, clock_mhz=250.0)
     with PynqDevice(bitfile, clock_mhz=50.0) as device:
@@ -65,4 +66,4 @@ def main(bitfile: str, program: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))

@@ -1,10 +1,7 @@
 """PYNQ itself, unmodified, on simulated boards: each client in an environment of its own."""
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,8 @@ import pytest
 
 from bitstreams import write_overlay
 from codesign.arch import preset
+from codesign.artifact import Program
+from codesign.cli.session import encode, graph_outputs
 from codesign.compiler import compile as compile_graph
 from codesign.frontend.tflite import load_tflite
 from codesign.quant.torch_module import quantize_module
@@ -27,38 +26,15 @@ from sim.board.fabric import fabrics
 from sim.board.leds import write_leds
 from sim.board.server import PORT, BoardServer
 from sim.device import verilog
-from tests.conftest import ROOT
+from tests.pynq_client import CLIENTS, ZYNQ_ULTRASCALE, Client, own_address
 
 pytestmark = pytest.mark.pynq
 IMAGES = 4
 
 
-@dataclass(frozen=True)
-class Client:
-    """An environment with a version of PYNQ, and a board of its time."""
-
-    board: str
-    version: str
-
-    @property
-    def python(self) -> Path:
-        number = "".join(self.version.split(".")[:2])
-        path = ROOT / f".venv-pynq{number}" / "bin" / "python"
-        if not path.is_file():
-            pytest.fail(f"{path} is missing: run make {path.relative_to(ROOT).parts[0]}")
-        return path
-
-
-CLIENTS = [
-    pytest.param(Client("pynq-z2", "3.1.2"), id="pynq-z2"),
-    pytest.param(Client("zcu104", "4.0.0"), id="zcu104", marks=pytest.mark.slow),
-]
-
-
 @pytest.fixture
 def address() -> str:
-    """A loopback address of this process: the client knows one port only."""
-    return f"127.{1 + os.getpid() // 65536 % 254}.{os.getpid() // 256 % 256}.{os.getpid() % 256}"
+    return own_address()
 
 
 @pytest.fixture(params=CLIENTS)
@@ -83,28 +59,20 @@ def digits_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(client: Client, address: str, folder: Path, *arguments: object) -> str:
-    """Output of a Python process in the client's environment, warnings of ours as errors."""
-    result = subprocess.run(
-        [client.python, "-W", "error:::host", *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "PYNQ_REMOTE_DEVICES": address, "PYTHONPATH": str(ROOT)},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout
-    return result.stdout
-
-
-def in_process(board: str, bitfile: Path, program: Path, x: Any) -> tuple[Any, int]:
-    """Outputs and cycles of the same board without network and PYNQ."""
+def check_results(board: str, bitfile: Path, program: Path, folder: Path) -> dict[str, Any]:
+    """What the client told, once its codes are the graph reference's, and its cycles those of the
+    same board without network and PYNQ."""
+    x, y = (np.load(folder / name) for name in ("x.npy", "y.npy"))
+    (expected,) = graph_outputs(Program.load(program).graph, x)
+    assert np.array_equal(y, expected)
     made = Board(board_model(board), fabrics("rtl"))
     with BoardDevice(made, bitfile) as device, Accelerator(device) as accelerator:
         accelerator.load(program)
-        return accelerator.run(x), accelerator.report().cycles
+        assert np.array_equal(accelerator.run(x), y)
+        cycles = accelerator.report().cycles
+    told: dict[str, Any] = json.loads((folder / "told.json").read_text())
+    assert told["cycles"] == cycles
+    return told
 
 
 def test_the_users_lines(
@@ -115,15 +83,12 @@ def test_the_users_lines(
     digits_program: Path,
     tmp_path: Path,
 ) -> None:
-    x = digits.load(0).test_images[:IMAGES]
-    np.save(tmp_path / "x.npy", x)
+    images = digits.load(0).test_images[:IMAGES]
+    np.save(tmp_path / "x.npy", encode(Program.load(digits_program), images))
     bitfile = overlays[client.board]
-    script = Path(__file__).with_name("client.py")
-    run(client, address, tmp_path, script, bitfile, digits_program, tmp_path)
-    told = json.loads((tmp_path / "told.json").read_text())
-    expected, cycles = in_process(client.board, bitfile, digits_program, x)
-    assert np.array_equal(np.load(tmp_path / "y.npy"), expected)
-    assert told["cycles"] == cycles
+    script, base = Path(__file__).with_name("client.py"), served.model.board.processor.base
+    client.run(address, tmp_path, script, bitfile, digits_program, tmp_path, base)
+    told = check_results(client.board, bitfile, digits_program, tmp_path)
     assert told["version"] == client.version
     check_device(client, address, told)
     check_refusals(told)
@@ -170,17 +135,17 @@ except ConnectionError as error:
     print(error)
 """
     for address, text in (("127.0.0.9", "Failed to connect"), ("", "set PYNQ_REMOTE_DEVICES")):
-        assert text in run(client, address, tmp_path, "-c", lines)
+        assert text in client.run(address, tmp_path, "-c", lines)
 
 
 @pytest.mark.slow
 def test_the_clients_self_test(address: str, tmp_path: Path) -> None:
-    client = Client("zcu104", "4.0.0")
-    board = Board(board_model("zcu104"), fabrics("rtl"))
-    bitfile = write_leds("zcu104", tmp_path)
+    client = ZYNQ_ULTRASCALE
+    board = Board(board_model(client.board), fabrics("rtl"))
+    bitfile = write_leds(client.board, tmp_path)
     with BoardServer(board, address):
         arguments = ("-m", "pynq.remote.selftest", "--ip", address, "--port", PORT)
-        output = run(client, address, tmp_path, *arguments, "--bitstream", bitfile)
+        output = client.run(address, tmp_path, *arguments, "--bitstream", bitfile)
     assert "summary: 11 passed, 0 failed, 0 skipped" in output
 
 
@@ -194,8 +159,6 @@ def test_resnet8(client: Client, served: Board, address: str, shared: Path, tmp_
     rng = np.random.default_rng(8)
     x = rng.integers(-128, 128, (IMAGES, 3, 32, 32), np.int8)
     np.save(tmp_path / "x.npy", x)
-    script = Path(__file__).with_name("client.py")
-    run(client, address, tmp_path, script, bitfile, program, tmp_path)
-    expected, cycles = in_process(client.board, bitfile, program, x)
-    assert np.array_equal(np.load(tmp_path / "y.npy"), expected)
-    assert json.loads((tmp_path / "told.json").read_text())["cycles"] == cycles
+    script, base = Path(__file__).with_name("client.py"), served.model.board.processor.base
+    client.run(address, tmp_path, script, bitfile, program, tmp_path, base)
+    check_results(client.board, bitfile, program, tmp_path)
