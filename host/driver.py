@@ -137,17 +137,20 @@ class Accelerator:
         with self._alone():
             self._watch.begin()
             for inputs in self._paused(items):
+                self._require(session)
                 item = Item(check_inputs(session.inputs, inputs), session)
                 for last, part in item.parts():
                     session.pack(slot, part)
                     self._finish(session, flight)
                     session.start(slot)
+                    self._watch.started()
                     landed, flight = flight, Flight(item, slot, last)
                     slot = (slot + 1) % SLOTS
                     if landed and (result := landed.land()) is not None:
                         self._watch.pause()
                         yield result
                         self._watch.resume()
+                        self._require(session)
             self._finish(session, flight)
             result = flight.land() if flight else None
             self._watch.pause()
@@ -167,10 +170,14 @@ class Accelerator:
                 self._watch.resume()
             yield item
 
-    def _finish(self, session: Session, flight: Flight | None) -> None:
+    def _require(self, session: Session) -> None:
+        """The caller's code has run meanwhile."""
         if session is not self._session:
             raise RuntimeError("the program was unloaded while a stream was under way")
+
+    def _finish(self, session: Session, flight: Flight | None) -> None:
         if flight:
+            self._watch.waits()
             session.finish()
             self._batches += 1
             self._watch.batches += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -51,6 +52,7 @@ class MapTable:
         self._source = self._sources(positions)
         # what is staged is the map's codes, and one more that stands for all outside
         self._staged = np.full(self._size + 1, layout.zero_point, np.int8)
+        self._bytes: ByteArray = self._staged.view(np.uint8)
         self._codes: Codes = self._staged[:-1].reshape(self.shape)
         self._steps = np.empty(self.shape)
         self._positions = np.ascontiguousarray(positions[:, : layout.shape[0]], np.intp)
@@ -75,10 +77,7 @@ class MapTable:
         if count < self.layout.batch:
             self._codes[count:] = self._codes[count - 1]
         # "clip" spares numpy a copy of the output; no index is beyond
-        np.take(
-            self._staged.view(np.uint8), self._source, out=buffer[self.first : self.end],
-            mode="clip",
-        )  # fmt: skip
+        self._bytes.take(self._source, out=buffer[self.first : self.end], mode="clip")
 
     def quantize(self, values: npt.NDArray[np.floating]) -> Codes:
         """Nearest codes, ties upwards, saturated.
@@ -108,11 +107,13 @@ class MapTable:
     def _quantize(self, values: Array, steps: npt.NDArray[np.float64], codes: Codes) -> None:
         np.divide(values, self.layout.scale, out=steps, dtype=np.float64)
         np.add(steps, 0.5, out=steps)
-        if np.isnan(steps.min()):
-            raise ValueError(f"input {self.layout.name!r} holds NaN, which no code stands for")
         np.floor(steps, out=steps)
         np.add(steps, self.layout.zero_point, out=steps)
-        np.clip(steps, _LOW, _HIGH, out=steps)
+        # ufuncs alone: numpy's functions around them cost as much as the work itself
+        np.maximum(steps, _LOW, out=steps)
+        np.minimum(steps, _HIGH, out=steps)
+        if math.isnan(np.minimum.reduce(steps, axis=None)):
+            raise ValueError(f"input {self.layout.name!r} holds NaN, which no code stands for")
         codes[...] = steps
 
     def _sources(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:

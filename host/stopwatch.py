@@ -19,28 +19,44 @@ class Stopwatch:
     def __init__(self, device: Device) -> None:
         self._device = device
         self.batches = 0
-        self._taken = self._since = self._simulated = 0.0
+        self._taken = self._simulated = self._since = self._simulated_since = 0.0
+        self._beside = self._started = 0.0
 
     def begin(self) -> None:
         """Start from zero."""
-        self.batches, self._taken = 0, 0.0
-        self._simulated = self._device.simulation_s or 0.0
+        self.batches, self._taken, self._simulated, self._beside = 0, 0.0, 0.0, 0.0
         self.resume()
 
     def pause(self) -> None:
         self._taken += time.perf_counter() - self._since
+        self._simulated += (self._device.simulation_s or 0.0) - self._simulated_since
 
     def resume(self) -> None:
+        self._simulated_since = self._device.simulation_s or 0.0
         self._since = time.perf_counter()
+
+    def started(self) -> None:
+        """The accelerator works from now on: so does the host, beside it."""
+        self._started = self._elapsed()
+
+    def waits(self) -> None:
+        """The host has nothing more to do until the accelerator has ended."""
+        self._beside += self._elapsed() - self._started
 
     def overhead_s(self, latency_s: float) -> float:
         """Seconds for each batch beyond the accelerator's own, which take ``latency_s``.
 
-        On hardware the accelerator's time passes within the host's; in a simulation the time that
-        the simulation took stands in its place.
+        On hardware the accelerator's time passes within the host's. In a simulation it does not:
+        there the time of the simulation is left out, and the host's work beside a run is taken off
+        as far as a run is long.
         """
         if not self.batches:
             return 0.0
-        simulated = self._device.simulation_s
-        own = self.batches * latency_s if simulated is None else simulated - self._simulated
+        if self._device.simulation_s is None:
+            own = self.batches * latency_s
+        else:
+            own = self._simulated + min(self._beside, self.batches * latency_s)
         return max(0.0, self._taken - own) / self.batches
+
+    def _elapsed(self) -> float:
+        return self._taken + time.perf_counter() - self._since

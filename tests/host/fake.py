@@ -148,6 +148,9 @@ class FakeDevice:
             self.log.append("start")
             self.runs.append(self.registers["PART_OFFSET"])
 
+    def _wide(self, name: str) -> int:
+        return self.registers[f"{name}_LOW"] | self.registers[f"{name}_HIGH"] << 32
+
     def wait(self) -> None:
         self.reach()
         self.log.append("wait")
@@ -164,8 +167,8 @@ class FakeDevice:
             self.registers |= {"STATUS": STATUS_ERROR, "ERROR_CODE": 4, "ERROR_INDEX": 2}
             return
         memory = {buffer.address: buffer.array for buffer in self.buffers}
-        source = memory[self.registers["INPUT_BASE_LOW"]]
-        memory[self.registers["OUTPUT_BASE_LOW"]][: len(source)] = source + 1
+        source = memory[self._wide("INPUT_BASE")]
+        memory[self._wide("OUTPUT_BASE")][: len(source)] = source + 1
         for i, name in enumerate(COUNTERS):
             self.registers[f"{name}_LOW"] = 100 + i
         self.registers["CYCLES_LOW"], self.registers["CYCLES_HIGH"] = 1000, 1
@@ -173,7 +176,7 @@ class FakeDevice:
             records = np.array(
                 [[5, 90, 1, 0], [100, 400, 1 << 24 | 2, 0], [350, 800, 1 << 24 | 3, 0]], "<u4"
             )
-            trace = memory[self.registers["TRACE_BASE_LOW"]]
+            trace = memory[self._wide("TRACE_BASE")]
             trace[: records.nbytes] = records.view(np.uint8).ravel()
             self.registers["TRACE_COUNT"] = len(records)
         self.registers["STATUS"] = STATUS_DONE
