@@ -90,9 +90,10 @@ def load_checked(path: str | os.PathLike[str]) -> onnx.ModelProto:
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise GraphError(
-            f"{os.fspath(path)} is no valid ONNX model: {reason}; export it again"
-        ) from error
+        remedy = "export it again"
+        if "stored in" in reason or "External data" in reason:
+            remedy = "put its whole data file beside the model"
+        raise GraphError(f"{os.fspath(path)} is no valid ONNX model: {reason}; {remedy}") from error
     return model
 
 
