@@ -27,6 +27,7 @@ MODULE = "codesign_top"
 _ADDRESS_BITS = 40
 _WORD = 0xFFFFFFFF
 _POLL_S = 20e-6
+_RECONNECT_S, _RECONNECT_POLL_S = 5.0, 0.05
 _TOLERANCE = 1e-3
 """Of a clock above what timing was met for: two PLLs' roundings, nothing more."""
 
@@ -115,7 +116,11 @@ class PynqDevice:
 
     def _open(self, pynq: Any, path: Path, clock_mhz: float | None) -> None:
         pynq.Device.active_device = self._device  # remote port widths are set through it
+        # Clocks keeps its way to the first board that this process had, as that was then
+        if hasattr(pynq.Clocks, "_real_instance"):
+            del pynq.Clocks._real_instance
         if self._remote:
+            _await(self._device)
             # it would be a file in PYNQ's installation that all boards and processes share
             self._device.gen_cache = lambda *_, **__: None
         loaded = pynq.Overlay(str(path), download=False, device=self._device)
@@ -126,9 +131,9 @@ class PynqDevice:
             path.name, int(parameters["FINGERPRINT"], 0), 1e6 * float(parameters["CLOCK_MHZ"]),
             int(parameters.get("ADDRESS_BITS", _ADDRESS_BITS)),
         )  # fmt: skip
-        self._clocks, self._allocate = pynq.Clocks, pynq.allocate
+        self._clocks, self._allocate = pynq.Clocks._instance, pynq.allocate
         if clock_mhz is not None:
-            pynq.Clocks.fclk0_mhz = clock_mhz
+            self._clocks.set_pl_clk(0, clk_mhz=clock_mhz)
         self._check_clock(path)
         self._mmio = pynq.MMIO(address, nbytes, device=self._device)
 
@@ -150,7 +155,7 @@ class PynqDevice:
     def clock_hz(self) -> float:
         """As the clock's registers have it now."""
         with _connection():
-            return 1e6 * float(self._clocks.fclk0_mhz)
+            return 1e6 * float(self._clocks.get_pl_clk(0))
 
     @property
     def simulation_s(self) -> None:
@@ -274,6 +279,20 @@ def _is_unreachable(error: Exception) -> bool:
 def _first_line(error: Exception) -> str:
     details = getattr(error, "details", None)
     return str(details() if callable(details) else error).splitlines()[0]
+
+
+def _await(device: Any) -> None:
+    """Until a remote board answers: gRPC waits before it tries a lost connection again, and tells
+    callers at once that there is none."""
+    end = time.monotonic() + _RECONNECT_S
+    while True:
+        try:
+            device.exists_file("/proc/version")
+            return
+        except Exception as error:
+            if not _is_unreachable(error) or time.monotonic() > end:
+                raise
+            time.sleep(_RECONNECT_POLL_S)
 
 
 def _overlay_files(bitfile: Path) -> Path:

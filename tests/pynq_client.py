@@ -31,18 +31,22 @@ class Client:
 
     def run(self, address: str, folder: Path, *arguments: object) -> str:
         """Output of a Python process in ``folder``, for which the board is at ``address``."""
-        result = subprocess.run(
+        with self.start(address, folder, *arguments) as process:
+            output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+        return output
+
+    def start(self, address: str, folder: Path, *arguments: object) -> subprocess.Popen[str]:
+        """Such a process, which goes on."""
+        return subprocess.Popen(
             [self.python, "-W", "error:::host", *map(str, arguments)],
             cwd=folder,
             env={**os.environ, "PYNQ_REMOTE_DEVICES": address, "PYTHONPATH": str(ROOT)},
             text=True,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=300,
-            check=False,
         )
-        assert result.returncode == 0, result.stdout
-        return result.stdout
 
 
 ZYNQ = Client("pynq-z2", "3.1.2")
@@ -53,7 +57,7 @@ CLIENTS = [
 ]
 
 
-def own_address() -> str:
-    """A loopback address of this process, for clients know one port only."""
+def own_address(board: int = 0) -> str:
+    """A loopback address of this process for each board, for clients know one port only."""
     number = os.getpid()
-    return f"127.{1 + (number >> 16) % 254}.{number >> 8 & 255}.{number & 255}"
+    return f"127.{1 + (number >> 16) % 64 + 64 * board}.{number >> 8 & 255}.{number & 255}"

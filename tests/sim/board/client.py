@@ -12,6 +12,7 @@ import numpy as np
 import pynq
 
 from host.driver import Accelerator
+from host.power import find_rails, rail_meter
 from host.pynq import PynqDevice
 
 
@@ -41,6 +42,15 @@ def raw_pynq(base: int) -> dict:
     return found
 
 
+def measured_watts(device: PynqDevice, accelerator: Accelerator, x: np.ndarray) -> float | None:
+    """Mean power of some runs by the board's own sensors, where it has any."""
+    if not find_rails(device.read_text):
+        return None
+    energy = accelerator.measure(rail_meter(device.read_text), x, seconds=0.3).energy
+    assert energy.source == "measured"
+    return energy.watts
+
+
 def main(bitfile: str, program: str, folder: Path, base: int) -> None:
     x = np.load(folder / "x.npy")
     with PynqDevice(bitfile) as device, Accelerator(device) as accelerator:
@@ -53,6 +63,8 @@ def main(bitfile: str, program: str, folder: Path, base: int) -> None:
             "cycles": accelerator.report().cycles,
             "fingerprint": device.overlay.fingerprint,
             "address_bits": device.overlay.address_bits,
+            "rails": [rail.name for rail in find_rails(device.read_text)],
+            "watts": measured_watts(device, accelerator, x),
             "second": told_by(PynqDevice, bitfile),
             "memory": told_by(device.allocate, 1 << 30),
             "no file": told_by(device.read_text, "/sys/class/hwmon/hwmon9/name"),

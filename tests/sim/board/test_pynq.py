@@ -19,6 +19,7 @@ from codesign.registers import MAGIC
 from codesign.zoo import digits
 from codesign.zoo.demo import small_network
 from host.driver import Accelerator
+from sim.benches import network
 from sim.board.board import Board
 from sim.board.boards import board_model
 from sim.board.device import BoardDevice
@@ -103,6 +104,9 @@ def check_device(client: Client, address: str, told: dict[str, Any]) -> None:
     assert told["slow_hz"] == pytest.approx(50e6, rel=1e-3)
     assert model.soc.machine in told["version file"]
     assert told["raw"]["id"] == MAGIC
+    assert told["rails"] == [f"{rail.chip}/{rail.label}" for rail in model.rails]
+    if model.rails:
+        assert model.rails[0].idle_w <= told["watts"] <= model.rails[0].running_w
     assert told["raw"]["address"] % 4096 == 0
 
 
@@ -136,6 +140,52 @@ except ConnectionError as error:
 """
     for address, text in (("127.0.0.9", "Failed to connect"), ("", "set PYNQ_REMOTE_DEVICES")):
         assert text in client.run(address, tmp_path, "-c", lines)
+
+
+def test_two_boards_in_a_process(
+    client: Client, served: Board, address: str, overlays: dict[str, Path], tmp_path: Path
+) -> None:
+    other = own_address(1)
+    lines = f"""
+from pynq.pl_server.remote_device import RemoteDevice
+from host.pynq import PynqDevice
+first = PynqDevice({str(overlays[client.board])!r})
+second = PynqDevice({str(overlays["pynq-z2"])!r}, device=RemoteDevice(1, {other!r}), clock_mhz=50)
+buffer = first.allocate(64)
+print(first.name, round(first.clock_hz / 1e6), second.name, round(second.clock_hz / 1e6))
+second.close()
+"""
+    with BoardServer(Board(board_model("pynq-z2"), fabrics("reference")), other):
+        output = client.run(address, tmp_path, "-c", lines)
+    title = served.model.title
+    assert f"{title} at {address} 100 Pynq-Z2 at {other} 50" in output
+
+
+def test_a_board_that_went_away_is_usable_when_it_is_back(
+    client: Client, address: str, overlays: dict[str, Path], program: Path, tmp_path: Path
+) -> None:
+    def board() -> Board:
+        return Board(board_model(client.board), fabrics("rtl"))
+
+    x = network.inputs(2)
+    np.save(tmp_path / "x.npy", x)
+    arguments = (overlays[client.board], program, tmp_path / "x.npy", tmp_path / "y.npy")
+    server = BoardServer(board(), address)
+    with client.start(
+        address, tmp_path, Path(__file__).with_name("lost.py"), *arguments
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "running\n"
+        server.close()
+        lost = process.stdout.readline()
+        with BoardServer(board(), address):
+            process.stdin.write("back\n")
+            process.stdin.flush()
+            rest = process.stdout.read()
+    assert lost.startswith(f"DeviceLostError: the connection to {board().model.title} at {address}")
+    assert process.returncode == 0, rest
+    assert np.array_equal(np.load(tmp_path / "y.npy"), network.expected(x))
 
 
 @pytest.mark.slow
