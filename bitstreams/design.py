@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from codesign.arch import Arch
 from codesign.boards import GIB, Board, Clock
-from codesign.registers import REGISTER_SPACE_BITS
+from codesign.registers import ADDRESS_BITS, REGISTER_SPACE_BITS
 from hw.build import MODULE
 
 CONTROLLER = "axi_intc_0"
@@ -111,6 +111,11 @@ class Design:
         return self.board.processor.base
 
     @property
+    def address_bits(self) -> int:
+        """Width of the addresses that reach DRAM: the ports of Zynq-7000 drop the upper ones."""
+        return 32 if self.zynq7000 else ADDRESS_BITS
+
+    @property
     def controller_base(self) -> int:
         return self.base + 0x1_0000
 
@@ -138,4 +143,5 @@ class Design:
             "design_id": self.identity,
             "clock_mhz": self.clock.mhz,
             "registers": self.base,
+            "address_bits": self.address_bits,
         }

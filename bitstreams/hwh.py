@@ -109,6 +109,7 @@ def _accelerator(modules: Element, design: Design) -> None:
         ("FINGERPRINT", f"0x{arch.fingerprint:08x}"),
         ("ISA_VERSION", ISA_VERSION),
         ("CLOCK_MHZ", f"{design.clock.mhz:.6f}"),
+        ("ADDRESS_BITS", design.address_bits),
         ("ARCH", json.dumps(arch.to_dict(), sort_keys=True)),
         ("C_BASEADDR", f"0x{design.base:08X}"),
         ("C_HIGHADDR", f"0x{design.base + design.register_bytes - 1:08X}"),

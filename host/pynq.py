@@ -24,7 +24,6 @@ from host.lock import BoardLock
 
 MODULE = "codesign_top"
 """Name of the accelerator's IP, whichever vendor and library Vivado gives it."""
-_ADDRESS_BITS = 40
 _WORD = 0xFFFFFFFF
 _POLL_S = 20e-6
 _RECONNECT_S, _RECONNECT_POLL_S = 5.0, 0.05
@@ -127,10 +126,7 @@ class PynqDevice:
         _complete_clocks(loaded)
         loaded.download()
         address, nbytes, parameters = _accelerator(loaded, path)
-        self.overlay = Overlay(
-            path.name, int(parameters["FINGERPRINT"], 0), 1e6 * float(parameters["CLOCK_MHZ"]),
-            int(parameters.get("ADDRESS_BITS", _ADDRESS_BITS)),
-        )  # fmt: skip
+        self.overlay = _described(path, parameters)
         self._clocks, self._allocate = pynq.Clocks._instance, pynq.allocate
         if clock_mhz is not None:
             self._clocks.set_pl_clk(0, clk_mhz=clock_mhz)
@@ -238,7 +234,7 @@ def _pynq() -> Any:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "package 'pynq' is not installed: it is on every PYNQ image; for a remote board, "
-            "pip install 'codesign[pynq]' on Python 3.10 to 3.12",
+            "pip install 'codesign[pynq31]' (Zynq-7000) or 'codesign[pynq40]', on Python 3.10 to 3.12",
             name="pynq",
         ) from error
     return pynq
@@ -312,6 +308,22 @@ def _complete_clocks(overlay: Any) -> None:
         if clock.get("frequency", math.nan) is None:
             parameters = overlay.ip_dict[overlay.parser.ps_name]["parameters"]
             clock["frequency"] = float(parameters[f"PCW_ACT_FPGA{index}_PERIPHERAL_FREQMHZ"])
+
+
+def _described(path: Path, parameters: Mapping[str, str]) -> Overlay:
+    """What the handoff file's parameters tell of the accelerator."""
+    try:
+        return Overlay(
+            path.name,
+            int(parameters["FINGERPRINT"], 0),
+            1e6 * float(parameters["CLOCK_MHZ"]),
+            int(parameters["ADDRESS_BITS"]),
+        )
+    except KeyError as error:
+        raise DeviceMismatchError(
+            f"{path.with_suffix('.hwh').name} tells nothing of the accelerator's {error.args[0]}: "
+            "take the handoff file that `codesign overlay` wrote, not Vivado's"
+        ) from error
 
 
 def _accelerator(overlay: Any, path: Path) -> tuple[int, int, Mapping[str, str]]:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from bitstreams.bit import BitFile
-from codesign.registers import ADDRESS_BITS
 from host.device import Overlay
 from sim.board.board import Board
 from sim.board.errors import BoardError
@@ -79,7 +78,10 @@ class BoardDevice:
         description = board.description
         self._base: int = description["registers"]
         self.overlay = Overlay(
-            bitfile.name, description["fingerprint"], 1e6 * description["clock_mhz"], ADDRESS_BITS
+            bitfile.name,
+            description["fingerprint"],
+            1e6 * description["clock_mhz"],
+            description["address_bits"],
         )
         board.system.set_pl_clock(0, board.model.board.clock(description["clock_mhz"]))
 

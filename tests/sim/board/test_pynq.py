@@ -103,6 +103,7 @@ def check_device(client: Client, address: str, told: dict[str, Any]) -> None:
     assert told["clock_hz"] == pytest.approx(1e6 * model.board.clock(100.0).mhz, rel=1e-4)
     assert told["slow_hz"] == pytest.approx(50e6, rel=1e-3)
     assert model.soc.machine in told["version file"]
+    assert told["address_bits"] == (32 if client.board == "pynq-z2" else 40)
     assert told["raw"]["id"] == MAGIC
     assert told["rails"] == [f"{rail.chip}/{rail.label}" for rail in model.rails]
     if model.rails:
@@ -140,6 +141,27 @@ except ConnectionError as error:
 """
     for address, text in (("127.0.0.9", "Failed to connect"), ("", "set PYNQ_REMOTE_DEVICES")):
         assert text in client.run(address, tmp_path, "-c", lines)
+
+
+def test_overlays_without_an_accelerator_are_refused(
+    client: Client, served: Board, address: str, overlays: dict[str, Path], tmp_path: Path
+) -> None:
+    bitfile = tmp_path / "vivado.bit"
+    bitfile.write_bytes(overlays[client.board].read_bytes())
+    handoff = overlays[client.board].with_suffix(".hwh").read_text()
+    bitfile.with_suffix(".hwh").write_text(handoff.replace('"FINGERPRINT"', '"OTHER"'))
+    lines = f"""
+from host.errors import DeviceMismatchError
+from host.pynq import PynqDevice
+for path in ({str(write_leds(client.board, tmp_path))!r}, {str(bitfile)!r}):
+    try:
+        PynqDevice(path)
+    except DeviceMismatchError as error:
+        print(error)
+"""
+    output = client.run(address, tmp_path, "-c", lines)
+    assert f"leds_{client.board}.bit holds no codesign_top (its cores: axi_gpio_leds" in output
+    assert "vivado.hwh tells nothing of the accelerator's FINGERPRINT" in output
 
 
 def test_two_boards_in_a_process(
