@@ -311,7 +311,8 @@ def _time(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return datetime.fromisoformat(text).timestamp()
+        # Python 3.10 does not know the Z of UTC
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def _watts(row: dict[str, str]) -> float:

@@ -131,8 +131,10 @@ def test_a_log_is_added_up_between_the_moments(tmp_path):
 
 def test_times_may_be_dates(tmp_path):
     path = tmp_path / "log.csv"
-    path.write_text("time,watts\n2026-01-01T00:00:01+00:00,2\n1767225600,1\n")
-    assert read_log(path) == [(1767225600.0, 1.0), (1767225601.0, 2.0)]
+    path.write_text(
+        "time,watts\n2026-01-01T00:00:01+00:00,2\n1767225600,1\n2026-01-01T00:00:02Z,3\n"
+    )
+    assert read_log(path) == [(1767225600.0, 1.0), (1767225601.0, 2.0), (1767225602.0, 3.0)]
 
 
 @pytest.mark.parametrize(
