@@ -234,7 +234,8 @@ def _pynq() -> Any:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "package 'pynq' is not installed: it is on every PYNQ image; for a remote board, "
-            "pip install 'codesign[pynq31]' (Zynq-7000) or 'codesign[pynq40]', on Python 3.10 to 3.12",
+            "pip install 'codesign[pynq31]' (Zynq-7000) or 'codesign[pynq40]', on Python 3.10 to "
+            "3.12",
             name="pynq",
         ) from error
     return pynq
