@@ -33,27 +33,37 @@ _OFFSETS = next(f.range for f in TAP_ENTRY if f.name == "dy")
 
 @dataclass(frozen=True)
 class Geometry:
-    """A window on a map: one stride for both axes, and the kernel's offsets that ever meet the map.
+    """A window on a map, and the kernel's offsets that ever meet it.
 
-    ``rows`` and ``columns`` map a kernel index to its offset in source pixels.
+    ``rows`` and ``columns`` map a kernel index to its offset in source pixels. ``stride`` is that
+    of both axes, or 1 where ``step`` holds strides for a layer that is computed by line.
     """
 
     stride: int
+    step: Pair | None
     rows: Mapping[int, int]
     columns: Mapping[int, int]
     source: Pair
     target: Pair
 
     @property
+    def strides(self) -> Pair:
+        """Source pixels from one output to the next, (y, x)."""
+        return self.step or (self.stride, self.stride)
+
+    @property
     def axes(self) -> tuple[Axis, Axis]:
         return (
-            Axis(tuple(self.rows.values()), self.source[0], self.target[0], self.stride),
-            Axis(tuple(self.columns.values()), self.source[1], self.target[1], self.stride),
+            Axis(tuple(self.rows.values()), self.source[0], self.target[0], self.strides[0]),
+            Axis(tuple(self.columns.values()), self.source[1], self.target[1], self.strides[1]),
         )
 
 
-def geometry(where: str, window: Window, source: Pair, target: Pair) -> Geometry:
-    """Resolve a window; ``where`` names the operation in messages.
+def geometry(
+    where: str, window: Window, source: Pair, target: Pair, by_line: bool = False
+) -> Geometry:
+    """Resolve a window; ``where`` names the operation in messages. Strides that differ or exceed 2
+    are for a layer that is computed by line; so is any with ``by_line``.
 
     A stride along an axis with a single output is any stride. Offsets that lie outside the map for
     every output are dropped: padding adds nothing to a sum, and is below every maximum.
@@ -61,29 +71,28 @@ def geometry(where: str, window: Window, source: Pair, target: Pair) -> Geometry
     Raises
     ------
     UnsupportedOpError
-        Strides that differ or exceed 2, or offsets beyond a tap entry's range.
+        Offsets beyond a tap entry's range.
     """
     strides = {s for s, outputs in zip(window.stride, target, strict=True) if outputs > 1} or {1}
-    stride = strides.pop()
-    if strides or stride > _MAX_STRIDE:
-        raise UnsupportedOpError(
-            f"{where}: stride {window.stride} is not supported; "
-            f"equal strides of 1 or {_MAX_STRIDE} are (any where the output has one line or column)"
-        )
+    stride, step = max(strides), None
+    if by_line or len(strides) > 1 or stride > _MAX_STRIDE:
+        stride, step = 1, window.stride
+    step_y, step_x = step or (stride, stride)
     top, _, left, _ = window.padding
-    rows = _alive(window.kernel[0], window.dilation[0], top, stride, source[0], target[0])
-    columns = _alive(window.kernel[1], window.dilation[1], left, stride, source[1], target[1])
+    rows = _alive(window.kernel[0], window.dilation[0], top, step_y, source[0], target[0])
+    columns = _alive(window.kernel[1], window.dilation[1], left, step_x, source[1], target[1])
     if source == (1, 1) and stride > 1:  # one pixel has no phases: only even offsets meet it
         stride = 1
         rows = {k: o // 2 for k, o in rows.items()}
         columns = {k: o // 2 for k, o in columns.items()}
-    for offset in (*rows.values(), *columns.values()):
-        if not _OFFSETS[0] <= offset // stride <= _OFFSETS[1]:
+    checked = columns.values() if step else (*rows.values(), *columns.values())
+    for offset in checked:
+        if not _OFFSETS[0] <= offset // step_x <= _OFFSETS[1]:
             raise UnsupportedOpError(
                 f"{where}: kernel {window.kernel} with dilation {window.dilation} reaches "
-                f"{offset} pixels; a tap reaches {_OFFSETS[0] * stride} to {_OFFSETS[1] * stride}"
+                f"{offset} pixels; a tap reaches {_OFFSETS[0] * step_x} to {_OFFSETS[1] * step_x}"
             )
-    return Geometry(stride, rows, columns, source, target)
+    return Geometry(stride, step, rows, columns, source, target)
 
 
 def _alive(

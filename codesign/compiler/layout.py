@@ -63,12 +63,15 @@ class Storage:
 
 
 def separate_phases(network: Network, arch: Arch) -> Network:
-    """Give readers of stride 2 a split copy of maps that readers of stride 1 need linear."""
+    """Give readers of stride 2 a split copy of maps that others need linear: readers of stride 1,
+    and layers that compute, or add, them by line."""
     layers = list(network.layers)
     shapes, copies = dict(network.shapes), set(network.split_copies)
     for name in network.shapes:
         strided = [layer for layer in layers if layer.source == name and layer.stride == 2]
-        if not strided or all(layer in strided for layer in layers if layer.source == name):
+        linear = [layer for layer in layers if layer.source == name and layer not in strided]
+        linear += [at for at in layers if at.step and name in (at.target, *at.reads[1:])]
+        if not strided or not linear:
             continue
         copy = f"{name}:split"
         zero_point = next((at.zero_point for at in layers if at.target == name), 0)
@@ -121,6 +124,8 @@ def _grid_step(arch: Arch, storages: Mapping[str, Storage], layer: Layer) -> int
     """What the columns of a layer's grid are a multiple of: D where it writes or adds a split map,
     for the pixels that leave in a cycle must then lie in one line."""
     touched = (storages[layer.target], *(storages[name] for name in layer.reads[1:]))
+    if layer.step:
+        return 1
     return arch.drain if any(at.split for at in touched) else 1
 
 
@@ -148,6 +153,8 @@ def grid_columns(
     Those of its output and D. Where several pixels leave in a cycle they must lie in as many banks:
     they lie in one line, or the lines of the maps written and added are no longer than the grid's.
     """
+    if layer.step:
+        return 1  # its grid lies along a line
     target = storages[layer.target]
     columns = target.width if network.together(layer) else network.shapes[layer.target][2]
     least = max(columns, arch.drain)

@@ -123,7 +123,7 @@ class _Lowering:
         layer = Layer(
             op.name, where, "Conv2d", view.map, op.y, Mode.DEPTHWISE if depthwise else Mode.DENSE,
             at.stride, x_zero, blocks, self.zero(op.y), op.low, op.high,
-            macs=ir.macs(self.graph, op),
+            macs=ir.macs(self.graph, op), step=at.step,
         )  # fmt: skip
         self._put(op, layer, target)
 
@@ -170,6 +170,7 @@ class _Lowering:
         layer = Layer(
             op.name, where, type(op).__name__, view.map, op.y,
             Mode.MAX if maximum else Mode.DEPTHWISE, at.stride, x_zero, blocks, zero, low, high,
+            step=at.step,
         )  # fmt: skip
         self._put(op, layer, target)
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.arith import INT8_MAX, INT8_MIN
-from codesign.ir import Shape
+from codesign.ir import Pair, Shape
 from codesign.isa import Mode
 
 Fold = tuple[tuple[int, int], ...]
@@ -36,6 +36,8 @@ class Block:
 
     ``weights`` int8: dense [taps, M, N], depthwise [taps, M], max None. ``bias`` (of the raw
     accumulator, the source's zero point folded in), ``multiplier``, ``shift``: [planes*M].
+    ``lines``, ``columns``: the output pixels [first, last) that are the block's, None for all; only
+    layers that are computed by line have blocks of less.
     """
 
     plane: int
@@ -45,6 +47,8 @@ class Block:
     bias: npt.NDArray[np.int64]
     multiplier: npt.NDArray[np.int64]
     shift: npt.NDArray[np.int64]
+    lines: Pair | None = None
+    columns: Pair | None = None
 
     @property
     def source_plane(self) -> int:
@@ -67,7 +71,9 @@ class Residual:
 @dataclass(frozen=True, eq=False)
 class Layer:
     """One pass over a map. ``op`` names the kinds of operations fused in it, ``where`` the first of
-    them in messages; ``macs`` counts one sample."""
+    them in messages; ``macs`` counts one sample. ``step``: strides (y, x) of a layer that is
+    computed an output line at a time (``by_line``); ``stride`` is then 1, for its source is not
+    split."""
 
     name: str
     where: str
@@ -84,6 +90,12 @@ class Layer:
     residual: Residual | None = None
     table: bytes | None = None
     macs: int = 0
+    step: Pair | None = None
+
+    @property
+    def strides(self) -> Pair:
+        """Source pixels from one output to the next, (y, x)."""
+        return self.step or (self.stride, self.stride)
 
     @property
     def full_range(self) -> bool:

@@ -24,6 +24,8 @@ def random_window(rng, size):
     while True:
         kernel = tuple(int(k) for k in rng.integers(1, 8, 2))
         stride = (int(rng.integers(1, 3)),) * 2
+        if rng.random() < 0.25:
+            stride = tuple(int(s) for s in rng.integers(1, 6, 2))
         farthest = int(rng.choice([2, 2, 4, 13]))
         dilation = tuple(int(d) for d in rng.integers(1, farthest, 2))
         beyond = int(rng.choice([1, 1, 9]))

@@ -232,7 +232,7 @@ def _used(context: Context, group: Group) -> Group:
     if len(group.strips) * context.whole.batch > 1:
         return group
     buffers = tuple(replace(at, copies=1) for at in group.buffers)
-    places = {(name, copy): place for (name, copy), place in group.places.items() if not copy}
+    places: Placement = {key: place for key, place in group.places.items() if not key[1]}
     return replace(group, buffers=buffers, places=places)
 
 

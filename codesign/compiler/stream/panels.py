@@ -72,7 +72,7 @@ def _axis(work: Work) -> Axis:
             for name in both:
                 steps[name] = lcm(even, steps[name])
     widths = {name: work.storages[name].width for name in work.names}
-    return Axis(widths, steps, lambda tap: tap.ox)
+    return Axis(1, widths, steps)
 
 
 def _panel(work: Work, columns: Mapping[str, Lines], done: Lines, whole: int) -> Work | None:
@@ -82,7 +82,10 @@ def _panel(work: Work, columns: Mapping[str, Lines], done: Lines, whole: int) ->
         for name, (first, last) in columns.items()
     }
     reach = [
-        tap.ox // layer.stride for layer in layers for block in layer.blocks for tap in block.taps
+        tap.ox // layer.strides[1]
+        for layer in layers
+        for block in layer.blocks
+        for tap in block.taps
     ]
     if any(shape[1:] == (1, 1) for shape in shapes.values()) or max(reach) > _REACH[1]:
         return None
@@ -94,10 +97,16 @@ def _panel(work: Work, columns: Mapping[str, Lines], done: Lines, whole: int) ->
 
 def _narrow(layer: Layer, columns: Mapping[str, Lines], done: Lines, whole: int) -> Layer:
     """A layer on its panel: taps from the first columns there, and its share of the work."""
-    shift = layer.stride * columns[layer.target][0] - columns[layer.source][0]
+    shift = layer.strides[1] * columns[layer.target][0] - columns[layer.source][0]
+    first, last = columns[layer.target]
     blocks = tuple(
-        replace(block, taps=tuple(replace(tap, ox=tap.ox + shift) for tap in block.taps))
+        replace(
+            block,
+            taps=tuple(replace(tap, ox=tap.ox + shift) for tap in block.taps),
+            columns=block.columns and (block.columns[0] - first, block.columns[1] - first),
+        )
         for block in layer.blocks
+        if block.columns is None or (block.columns[0] < last and first < block.columns[1])
     )
     before, after = (layer.macs * at // whole for at in done)
     return replace(layer, blocks=blocks, macs=after - before)

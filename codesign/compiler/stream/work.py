@@ -8,13 +8,13 @@ need are computed twice, so that no map between the layers leaves the chip. Colu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from codesign.arch import Arch
 from codesign.compiler.layout import PHASES, Storage
-from codesign.compiler.network import Layer, Network, Tap
+from codesign.compiler.network import Layer, Network
 from codesign.compiler.tile import line_unit
 from codesign.isa import Mode
 
@@ -26,12 +26,17 @@ Strip = Mapping[str, Lines]
 
 @dataclass(frozen=True)
 class Axis:
-    """Along which maps are cut: their extents, the multiples at which a cut begins, and how far
-    along it a tap reads."""
+    """Along which maps are cut (0: lines, 1: columns): their extents, and the multiples at which a
+    cut begins."""
 
+    number: int
     extents: Mapping[str, int]
     steps: Mapping[str, int]
-    offset: Callable[[Tap], int]
+
+    def offsets(self, layer: Layer) -> list[int]:
+        """How far along it a layer's taps read."""
+        taps = [tap for block in layer.blocks for tap in block.taps]
+        return [tap.ox if self.number else tap.oy for tap in taps]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +118,8 @@ class Work:
             if layer.target not in self.saved
             and layer.target == after.source
             and after.mode is not Mode.DENSE
+            and not layer.step
+            and not after.step
             and layer.target not in [name for at in self.layers for name in at.reads[1:]]
             and sum(at.source == layer.target for at in self.layers) == 1
             and layer.source not in self._passed(layer)
@@ -129,7 +136,7 @@ class Work:
 def strips(work: Work, height: int) -> tuple[Strip, ...]:
     """The strips, cut every ``height`` lines of the last layer's result."""
     heights = {name: work.height(name) for name in work.names}
-    return cuts(work, Axis(heights, work.steps, lambda tap: tap.oy), height)
+    return cuts(work, Axis(0, heights, work.steps), height)
 
 
 def cuts(work: Work, axis: Axis, size: int) -> tuple[Strip, ...]:
@@ -175,7 +182,7 @@ def _need(axis: Axis, needs: dict[str, Lines], name: str, first: int, last: int)
 
 def _source(axis: Axis, layer: Layer, first: int, last: int) -> Lines:
     """What taps read, and the line that an instruction's source begins with."""
-    offsets = [axis.offset(tap) for block in layer.blocks for tap in block.taps]
+    offsets, stride = axis.offsets(layer), layer.strides[axis.number]
     extent = axis.extents[layer.source]
-    low = min(max(0, layer.stride * first + min(0, *offsets)), extent - 1)
-    return low, max(low + 1, min(extent, layer.stride * (last - 1) + max(offsets) + 1))
+    low = min(max(0, stride * first + min(0, *offsets)), extent - 1)
+    return low, max(low + 1, min(extent, stride * (last - 1) + max(offsets) + 1))
