@@ -177,8 +177,8 @@ class Accelerator:
 
     def _finish(self, session: Session, flight: Flight | None) -> None:
         if flight:
-            self._watch.waits()
             session.finish()
+            self._watch.ended()
             self._batches += 1
             self._watch.batches += 1
 

@@ -36,19 +36,19 @@ class Stopwatch:
         self._since = time.perf_counter()
 
     def started(self) -> None:
-        """The accelerator works from now on: so does the host, beside it."""
+        """The accelerator works from now on: what the host does now is beside it."""
         self._started = self._elapsed()
 
-    def waits(self) -> None:
-        """The host has nothing more to do until the accelerator has ended."""
+    def ended(self) -> None:
+        """The accelerator has come to its end, and the host knows."""
         self._beside += self._elapsed() - self._started
 
     def overhead_s(self, latency_s: float) -> float:
         """Seconds for each batch beyond the accelerator's own, which take ``latency_s``.
 
         On hardware the accelerator's time passes within the host's. In a simulation it does not:
-        there the time of the simulation is left out, and the host's work beside a run is taken off
-        as far as a run is long.
+        there the time of the simulation is left out, and what the host does beside a run, polling
+        too, is taken off as far as a run is long.
         """
         if not self.batches:
             return 0.0
@@ -59,4 +59,6 @@ class Stopwatch:
         return max(0.0, self._taken - own) / self.batches
 
     def _elapsed(self) -> float:
-        return self._taken + time.perf_counter() - self._since
+        """The host's own time so far, without that of a simulation."""
+        simulated = (self._device.simulation_s or 0.0) - self._simulated_since
+        return self._taken - self._simulated + time.perf_counter() - self._since - simulated

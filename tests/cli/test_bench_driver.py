@@ -27,7 +27,7 @@ def work() -> Iterator[Workload]:
 
 def test_figures_of_a_small_network(work: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "REPEATS", 50)
-    monkeypatch.setattr(driver, "SIMULATED", 2)
+    monkeypatch.setattr(driver, "SIMULATIONS", 2)
     with ReferenceDevice(TINY) as device:
         found = {row.name: row.value for row in driver.rows(work, device)}
     assert found.keys() == {f"driver.{name}" for name in FIGURES}

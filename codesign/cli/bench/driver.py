@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from bitstreams import write_overlay
 from codesign.arch import Arch
 from codesign.cli.bench.network import MODELS
 from codesign.cli.bench.row import Row
 from codesign.cli.bench.workload import SEED, Workload, saved, workload
 from codesign.cli.console import console
-from codesign.cli.devices import open_device
 from codesign.cli.model import load_quantized
 from codesign.cli.session import graph_outputs
 from codesign.compiler import compile as compile_graph
@@ -23,11 +27,16 @@ from codesign.zoo.resnet8 import resnet8
 from host.device import Buffer, Device, Overlay
 from host.driver import Accelerator
 from host.flow import Outputs
+from sim.board.board import Board
+from sim.board.boards import SIMULATED, board_model
+from sim.board.device import BoardDevice
+from sim.board.fabric import fabrics
+from sim.device import verilog
 
 Values = npt.NDArray[np.float32]
 NETWORK = "ic_resnet8"
 REPEATS = 2000
-SIMULATED = 25
+SIMULATIONS = 25
 """Inferences that are simulated, to measure the driver beside the simulation."""
 MICRO = 1e6
 
@@ -42,7 +51,6 @@ class Answered:
     """
 
     name = "a board that has computed"
-    overlay: Overlay | None = None
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -51,6 +59,10 @@ class Answered:
     @property
     def clock_hz(self) -> float:
         return self._device.clock_hz
+
+    @property
+    def overlay(self) -> Overlay | None:
+        return self._device.overlay
 
     @property
     def simulation_s(self) -> float | None:
@@ -96,8 +108,8 @@ def measure(arch: Arch) -> list[Row]:
 
     Medians, real values in and out. ``overhead_us``: single runs on a board that takes no time.
     ``stream_us``: the host's time for each inference of a stream, which on hardware passes beside
-    the accelerator's. ``simulated_overhead_us``: single runs on the RTL simulation, its time left
-    out; it empties the processor's caches before every step of the driver.
+    the accelerator's. ``simulated_overhead_us``: single runs on the simulated board, the time of
+    the simulation left out; it empties the processor's caches before every step of the driver.
     """
     folder = MODELS / NETWORK
     if folder.is_dir():
@@ -105,11 +117,32 @@ def measure(arch: Arch) -> list[Row]:
         program = compile_graph(graph, arch, seed=SEED)
         shape = (graph.batch, *program.inputs[0].shape)
         codes = np.random.default_rng(SEED).integers(-128, 128, shape, np.int8)
-        with saved(program, codes) as work, open_device("rtl", arch) as device:
+        with saved(program, codes) as work, simulated_board(arch) as device:
             return rows(work, device)
     console.print(f"{NETWORK} is not in {str(MODELS)!r}: ResNet-8 of the zoo stands in for it")
-    with workload(resnet8, arch) as work, open_device("rtl", arch) as device:
+    with workload(resnet8, arch) as work, simulated_board(arch) as device:
         return rows(work, device)
+
+
+@contextmanager
+def simulated_board(arch: Arch) -> Iterator[Device]:
+    """The architecture's board with the generated hardware, in this process.
+
+    Raises
+    ------
+    ValueError
+        There is no simulation of that board.
+    """
+    if arch.board not in SIMULATED:
+        raise ValueError(
+            f"board {arch.board!r} of {arch.name!r} is not simulated; take an architecture for "
+            f"{', '.join(SIMULATED)}"
+        )
+    board = Board(board_model(arch.board), fabrics("rtl"))
+    with tempfile.TemporaryDirectory() as folder:
+        overlay = write_overlay(arch, arch.board, Path(folder), verilog(arch))
+        with BoardDevice(board, overlay.simulated_bit) as device:
+            yield device
 
 
 def rows(work: Workload, device: Device) -> list[Row]:
@@ -122,7 +155,7 @@ def rows(work: Workload, device: Device) -> list[Row]:
     with Accelerator(board) as accelerator:
         accelerator.load(work.path)
         simulated = []
-        for _ in range(SIMULATED):
+        for _ in range(SIMULATIONS):
             _timed(accelerator, x, expected)
             simulated.append(accelerator.report().overhead_us)
         # both sets of buffers hold results before nothing is computed any more
@@ -133,7 +166,7 @@ def rows(work: Workload, device: Device) -> list[Row]:
         times = []
         for found in accelerator.stream([x] * REPEATS):
             times.append(time.perf_counter())
-        _check(found, expected)
+            _check(found, expected)
         begin = time.perf_counter()
         report = accelerator.report()
         report_s = time.perf_counter() - begin
