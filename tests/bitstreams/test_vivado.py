@@ -9,6 +9,8 @@ import bitstreams
 from bitstreams import Overlay
 from codesign.arch import preset
 from codesign.boards import BOARDS
+
+pytest.importorskip("tkinter", reason="the scripts are run by Python's Tcl interpreter")
 from tests.bitstreams.vivado_model import Vivado, VivadoError
 
 TINY = preset("tiny")
