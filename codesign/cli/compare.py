@@ -15,7 +15,15 @@ from rich.table import Table
 
 from codesign import ir
 from codesign.cli.console import console
-from codesign.cli.golden import Golden, Subject, computed_golden, load_golden, load_subject
+from codesign.cli.golden import (
+    FRAMEWORKS,
+    Golden,
+    Subject,
+    choose_inputs,
+    framework,
+    load_golden,
+    load_subject,
+)
 from codesign.cli.options import EXISTING_FILE, FILE, load_array, seed_option
 from codesign.cli.session import EXIT_DIFFERENT, Codes, graph_outputs, graph_tensors
 from codesign.reference import graph as graph_reference
@@ -23,7 +31,6 @@ from codesign.report import files
 
 OUTPUTS = ("logits", "outputs")
 """Arrays of a golden file that the network's output is compared with: the first that is there."""
-RUNTIME = "onnxruntime"
 TOLERANCE = 2
 """Of quantised models, in LSB; the table alone speaks of float ones."""
 
@@ -49,17 +56,17 @@ class Row:
 
 @click.command()
 @click.argument("model")
-@click.option("--golden", required=True, metavar="FILE.npz|onnxruntime",
-              help="The framework's tensors by their names and `inputs`, as .npz; or let ONNX "
-              "Runtime compute them.")  # fmt: skip
+@click.option("--golden", required=True, metavar=f"FILE.npz|{'|'.join(FRAMEWORKS)}",
+              help="The framework's tensors by their names and `inputs`, as .npz; or the framework "
+              "that computes them.")  # fmt: skip
 @click.option("--golden-inputs", type=EXISTING_FILE,
-              help="Inputs [K, ...] as .npy for ONNX Runtime; else --calibration, else random "
+              help="Inputs [K, ...] as .npy for the framework; else --calibration, else random "
               "ones.")  # fmt: skip
 @click.option("--calibration", type=EXISTING_FILE,
               help="Typical inputs as .npy, for models that are not quantised; else the inputs "
               "that are compared.")  # fmt: skip
 @click.option("--samples", type=click.IntRange(min=1), default=8, show_default=True,
-              help="Inputs that ONNX Runtime computes, at most.")  # fmt: skip
+              help="Inputs that the framework computes, at most.")  # fmt: skip
 @seed_option()
 @click.option("--tolerance", type=click.IntRange(min=0),
               help=f"The largest difference that is accepted, in LSB: {TOLERANCE} for quantised "
@@ -86,17 +93,21 @@ def command(
     Examples:
       codesign compare model.tflite --golden golden.npz --tolerance 2
       codesign compare model.onnx --golden onnxruntime --golden-inputs images.npy
-      codesign compare net.pt2 --golden golden.npz --calibration images.npy
+      codesign compare net.pt2 --golden torch --calibration images.npy
     """
     given = load_array(calibration) if calibration else None
-    if golden == RUNTIME:
-        subject, inputs, arrays = computed_golden(model, golden_inputs, given, samples, seed)
+    if golden in FRAMEWORKS:
+        source = framework(golden, model, seed)
+        inputs = choose_inputs(source, golden_inputs, given, samples, seed)
+        arrays = source.run(inputs)
     else:
         if golden_inputs:
-            raise ValueError("--golden-inputs are for --golden onnxruntime; a file has its own")
+            raise ValueError(
+                f"--golden-inputs are for {' and '.join(FRAMEWORKS)}; a file has its own"
+            )
         arrays = load_golden(Path(golden))
         inputs = arrays.pop("inputs")
-        subject = load_subject(model, inputs if given is None else given, seed)
+    subject = load_subject(model, inputs if given is None else given, seed)
     rows = compare(subject, inputs, arrays)
     if tolerance is None and not subject.is_float:
         tolerance = TOLERANCE

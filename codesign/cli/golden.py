@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,14 @@ import numpy.typing as npt
 
 from codesign.artifact import HostStep
 from codesign.cli.console import console
-from codesign.cli.model import is_quantized, load_model, load_onnx_graph, load_quantized
+from codesign.cli.model import (
+    existing,
+    is_quantized,
+    load_exported,
+    load_model,
+    load_onnx_graph,
+    load_quantized,
+)
 from codesign.cli.options import load_array
 from codesign.cli.session import Codes
 from codesign.frontend.ends import host_steps
@@ -23,9 +31,10 @@ from codesign.quant.quantize import quantize_network
 from codesign.quant.values import Coding
 
 if TYPE_CHECKING:
-    from codesign.frontend.onnx_file import ModelFile
     from codesign.frontend.tflite import Imported
 
+ONNX_RUNTIME, TORCH = "onnxruntime", "torch"
+FRAMEWORKS = (ONNX_RUNTIME, TORCH)
 Array = npt.NDArray[Any]
 Golden = Mapping[str, Array]
 _UINT8_OFFSET = 128
@@ -60,6 +69,10 @@ class Subject:
 
 def load_golden(path: Path) -> dict[str, Array]:
     """The arrays of an .npz file; ``ValueError`` where it is none or has no inputs."""
+    if not path.is_file():
+        raise ValueError(
+            f"no file is called {str(path)!r}; give a file, or one of {', '.join(FRAMEWORKS)}"
+        )
     try:
         with np.load(path, allow_pickle=False) as found:
             arrays = dict(found)
@@ -81,57 +94,80 @@ def load_subject(model: str, samples: Array, seed: int) -> Subject:
     return network_subject(model, seed, samples)
 
 
-def computed_golden(
-    model: str, inputs: Path | None, calibration: Array | None, samples: int, seed: int
-) -> tuple[Subject, Array, dict[str, Array]]:
-    """MODEL, an ``.onnx`` file, inputs, and every tensor of ONNX Runtime by its name.
+@dataclass(frozen=True, eq=False)
+class Framework:
+    """What computes a model's every tensor: ``run`` takes inputs [K, *extents] of ``input_type``, K
+    a multiple of ``batch``.
+    """
 
-    Inputs are those of the file ``inputs``, else of ``calibration``, else random, ``samples`` of
-    them at most.
+    extents: tuple[int, ...]
+    batch: int
+    input_type: np.dtype[Any]
+    run: Callable[[Array], dict[str, Array]]
+
+
+def framework(golden: str, model: str, seed: int) -> Framework:
+    """ONNX Runtime or torch, for MODEL.
 
     Raises
     ------
     ValueError
-        MODEL is no ``.onnx`` file, ONNX Runtime is not installed, or inputs do not fit.
+        MODEL is not the framework's.
     CodesignError
-        The model cannot be imported or run.
+        The model cannot be read.
     """
-    if not model.endswith(".onnx"):
-        raise ValueError(
-            f"ONNX Runtime computes .onnx files, {model!r} is none; give --golden FILE.npz"
-        )
+    is_onnx = model.endswith(".onnx")
+    if model.endswith(".tflite") or is_onnx != (golden == ONNX_RUNTIME):
+        kind = ".onnx files" if golden == ONNX_RUNTIME else ".pt2 files and `module:function`"
+        raise ValueError(f"{golden} computes {kind}, {model!r} is none; give --golden FILE.npz")
+    if is_onnx:
+        return _onnx_runtime(model)
+    return _torch(model, seed)
+
+
+def _onnx_runtime(model: str) -> Framework:
     from codesign.frontend.onnx_file import read_model
     from codesign.frontend.onnx_golden import tensors
 
-    if not Path(model).is_file():
-        raise ValueError(f"no file is called {model!r}")
-    file = read_model(model)
+    file = read_model(existing(model))
+    return Framework(file.extents, file.batch, file.input_type, partial(tensors, model))
+
+
+def _torch(model: str, seed: int) -> Framework:
+    from codesign.frontend.torch_golden import input_extents, tensors
+
+    program = load_exported(model, seed).program
+    batch, *extents = input_extents(program)
+    return Framework(tuple(extents), batch, np.dtype(np.float32), partial(tensors, program))
+
+
+def choose_inputs(
+    source: Framework, inputs: Path | None, calibration: Array | None, samples: int, seed: int
+) -> Array:
+    """Inputs of the file ``inputs``, else of ``calibration``, else random: ``samples`` at most, but
+    whole batches; ``ValueError`` where they do not fit.
+    """
+    count = max(samples // source.batch, 1) * source.batch
     given = load_array(inputs) if inputs else calibration
     if given is None:
         console.print("Comparing on random inputs: give --golden-inputs for the network's own.")
-        given = _random(file, samples, seed)
-    shape = (len(given) if given.ndim else 0, *file.extents)
-    if given.shape != shape or not len(given):
-        wanted = ", ".join(map(str, file.extents))
+        return _random(source, count, seed)
+    count = min(count, len(given) - len(given) % source.batch) if given.ndim else 0
+    if not count or given.shape[1:] != source.extents:
+        wanted = ", ".join(map(str, source.extents))
         raise ValueError(f"inputs have shape {given.shape}; the model takes (samples, {wanted})")
-    kept = max(samples // file.batch, 1) * file.batch
-    chosen = given[: min(kept, len(given) - len(given) % file.batch)]
-    chosen = chosen.astype(file.input_type)
-    subject = load_subject(model, chosen if calibration is None else calibration, seed)
-    return subject, chosen, tensors(model, chosen)
+    return given[:count].astype(source.input_type)
 
 
-def _random(file: ModelFile, samples: int, seed: int) -> Array:
+def _random(source: Framework, count: int, seed: int) -> Array:
     random = np.random.default_rng(seed)
-    count = -(-samples // file.batch) * file.batch
-    if file.takes_codes:
-        limits = np.iinfo(file.input_type)
-        codes = random.integers(limits.min, limits.max + 1, (count, *file.extents))
-        return codes.astype(file.input_type)
-    return random.standard_normal((count, *file.extents)).astype(np.float32)
+    if source.input_type.kind in "iu":
+        limits = np.iinfo(source.input_type)
+        codes = random.integers(limits.min, limits.max + 1, (count, *source.extents))
+        return codes.astype(source.input_type)
+    return random.standard_normal((count, *source.extents)).astype(np.float32)
 
 
-# --- subjects ----------------------------------------------------------------------------------
 def tflite_subject(imported: Imported) -> Subject:
     """A ``.tflite`` file; arrays are called ``layer_NN_OP``, in the order NHWC."""
     layers = []

@@ -43,12 +43,21 @@ class Model:
     example: FloatArray | None
 
 
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """A torch program, its name, and the example input that came with it, if one did."""
+
+    program: torch.export.ExportedProgram
+    name: str
+    example: FloatArray | None
+
+
 def is_quantized(model: str) -> bool:
     """Whether MODEL is quantised already, and needs no calibration."""
     if model.endswith(".onnx"):
         from codesign.frontend.onnx_file import read_model
 
-        return read_model(_existing(model)).quantized
+        return read_model(existing(model)).quantized
     return model.endswith(".tflite")
 
 
@@ -82,7 +91,7 @@ def load_onnx_graph(
     from codesign.frontend.onnx import CalibratedWarning, ClampedWeightsWarning, load_qdq
 
     with _printed(ClampedWeightsWarning, CalibratedWarning):
-        return load_qdq(_existing(model), batch, calibration, method)
+        return load_qdq(existing(model), batch, calibration, method)
 
 
 def already_quantized(model: str) -> ValueError:
@@ -101,14 +110,15 @@ def load_quantized(model: str, batch: int = 1) -> Imported:
     """
     if not model.endswith(".tflite"):
         raise ValueError(f"MODEL {model!r} is no .tflite file")
-    path = _existing(model)
+    path = existing(model)
     from codesign.frontend.tflite import ClampedWeightsWarning, load_tflite
 
     with _printed(ClampedWeightsWarning):
         return load_tflite(path, batch)
 
 
-def _existing(model: str) -> Path:
+def existing(model: str) -> Path:
+    """The file MODEL; ``ValueError`` where there is none."""
     if not Path(model).is_file():
         raise ValueError(f"no file is called {model!r}")
     return Path(model)
@@ -135,19 +145,27 @@ def load_model(model: str, seed: int) -> Model:
     CodesignError
         The network cannot be converted.
     """
-    if model.endswith(".pt2"):
-        from codesign.frontend.torch_export import from_exported, load_program
-
-        path = _existing(model)
-        program = load_program(path)
-        example = program.example_inputs[0][0] if program.example_inputs else None
-        return Model(
-            from_exported(program, path.stem), None if example is None else _array(example)
-        )
     if model.endswith(".onnx"):
         from codesign.frontend.onnx import load_onnx
 
-        return Model(load_onnx(_existing(model)), None)
+        return Model(load_onnx(existing(model)), None)
+    exported = load_exported(model, seed)
+    from codesign.frontend.torch_export import from_exported
+
+    with _printed(UserWarning):  # torch's, about the network; an error says more than they do
+        network = from_exported(exported.program, exported.name)
+    return Model(network, exported.example)
+
+
+def load_exported(model: str, seed: int) -> Exported:
+    """MODEL, a ``.pt2`` file or ``module:function``, as a program; raises as ``load_model``."""
+    if model.endswith(".pt2"):
+        from codesign.frontend.torch_export import load_program
+
+        path = existing(model)
+        program = load_program(path)
+        example = program.example_inputs[0][0] if program.example_inputs else None
+        return Exported(program, path.stem, None if example is None else _array(example))
     module, colon, function = model.partition(":")
     if not colon:
         raise ValueError(
@@ -157,10 +175,10 @@ def load_model(model: str, seed: int) -> Model:
     return _from_function(module, function, seed)
 
 
-def _from_function(module: str, function: str, seed: int) -> Model:
+def _from_function(module: str, function: str, seed: int) -> Exported:
     import torch
 
-    from codesign.frontend.torch_export import from_module
+    from codesign.frontend.torch_export import export_module
 
     make = getattr(_import(module), function, None)
     if not callable(make):
@@ -179,9 +197,9 @@ def _from_function(module: str, function: str, seed: int) -> Model:
             f"{module}:{function} returns {type(made).__name__}; "
             "return (torch.nn.Module, example input tensor)"
         )
-    with _printed(UserWarning):  # torch's, about the network; an error says more than they do
-        converted = from_module(network, example, function)
-    return Model(converted, _array(example))
+    with _printed(UserWarning):
+        program = export_module(network, example, function)
+    return Exported(program, function, _array(example))
 
 
 def _import(module: str) -> ModuleType:

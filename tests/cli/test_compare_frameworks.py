@@ -169,6 +169,29 @@ def test_arrays_by_the_names_of_torch_modules(tmp_path: Path, codesign: Command)
     assert 0 < rows[0]["mean_lsb"] < 1
 
 
+def test_torch_computes_every_tensor(tmp_path: Path, codesign: Command) -> None:
+    """Functions and what lies within modules too; layers that are fused are compared at their end.
+
+    The example's batch, which the program is fixed to, does not divide the samples.
+    """
+    torch.manual_seed(3)
+    network = Small().eval()
+    program = torch.export.export(network, (torch.randn(4, 3, 6, 6),))
+    torch.export.save(program, tmp_path / "net.pt2")
+    np.save(tmp_path / "x.npy", random(11, 3, 6, 6))
+    outcome = codesign("compare", tmp_path / "net.pt2", "--golden", "torch", "--calibration",
+                       tmp_path / "x.npy", "--samples", 10,
+                       "--json", tmp_path / "out.json")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    rows = json.loads((tmp_path / "out.json").read_text())["layers"]
+    assert [row["layer"] for row in rows] == ["stem.0", "head"]
+    assert [row["values"] for row in rows] == [8 * 4 * 16, 8 * 2 * 16]
+    assert all(0 < row["mean_lsb"] < 1 and row["alone"] <= 2 for row in rows)
+    wrong = codesign("compare", tmp_path / "net.pt2", "--golden", "onnxruntime")
+    assert wrong.code == 2
+    assert "onnxruntime computes .onnx files" in wrong.err
+
+
 def test_what_cannot_be_compared(
     tmp_path: Path, codesign: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
