@@ -4,15 +4,19 @@
 PYTHON ?= python3
 # More arguments for pip, say `--find-links DIR` or `--extra-index-url URL` to take torch's CPU build from.
 PIP_ARGS ?=
+# PYNQ has no packages for Python 3.13 and newer: say here which other one to take, 3.10 to 3.12.
+PYNQ_PYTHON ?= $(PYTHON)
 JOBS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-BENCH_GROUPS := array network sim synth
+PYNQ31 := .venv-pynq31/.installed
+PYNQ40 := .venv-pynq40/.installed
+BENCH_GROUPS := array driver network sim synth
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow sim lint bench clean
+.PHONY: help demo test test-slow test-board sim lint bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,14 +26,24 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[all]'
 	touch $@
 
+$(PYNQ31) $(PYNQ40): .venv-%/.installed: pyproject.toml
+	@$(PYNQ_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
+	  { echo "PYNQ needs Python 3.10 to 3.12: make PYNQ_PYTHON=python3.12 ..."; exit 1; }
+	$(PYNQ_PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet $(PIP_ARGS) --editable '.[$*,notebook]'
+	touch $@
+
 demo: $(STAMP) ## train, quantise, compile and verify a network in RTL simulation
 	$(BIN)/codesign demo
 
-test: $(STAMP) ## the tests that take minutes
-	$(BIN)/python -m pytest -n $(JOBS)
+test: $(STAMP) $(PYNQ31) ## the tests that take minutes
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
-test-slow: $(STAMP) ## the tests that take longer
+test-slow: $(STAMP) $(PYNQ31) $(PYNQ40) ## the tests that take longer
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
+
+test-board: $(STAMP) $(PYNQ31) $(PYNQ40) ## PYNQ itself, each version on a simulated board
+	$(BIN)/python -m pytest -m pynq
 
 sim: $(STAMP) ## the cocotb regression of the components and of the top level
 	$(BIN)/python -m sim.cocotb_runner
@@ -45,5 +59,5 @@ bench: $(STAMP) ## measure everything; results in benchmarks/results
 	done
 	$(BIN)/python benchmarks/table.py
 
-clean: ## remove everything built, the virtual environment included
-	rm -rf build $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+clean: ## remove everything built, the virtual environments included
+	rm -rf build $(VENV) .venv-pynq31 .venv-pynq40 .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

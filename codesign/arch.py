@@ -213,17 +213,37 @@ def _neighbours(value: int) -> str:
     return f"{below} and {2 * below}"
 
 
+_PYNQ_Z2 = Arch(
+    "pynq_z2", pixels=6, in_channels=8, out_channels=8, drain=1, regions=3,
+    act_depth=1024, wgt_depth=4608, param_depth=512, tap_depth=2048, tables=8,
+    clock_mhz=150.0,
+)  # fmt: skip
+_ZU3 = Arch(
+    "zu3", pixels=10, in_channels=8, out_channels=8, drain=1, regions=3,
+    act_depth=2048, wgt_depth=4608, param_depth=512, tap_depth=2048, tables=8,
+    dma_bits=128, clock_mhz=300.0,
+)  # fmt: skip
+
 PRESETS: dict[str, Arch] = {
     arch.name: arch
     for arch in (
         Arch("tiny", pixels=3, in_channels=4, out_channels=4, drain=1, regions=3,
              act_depth=256, wgt_depth=1024, param_depth=128, tap_depth=512, tables=4,
              clock_mhz=100.0),
-        Arch("pynq_z2", pixels=6, in_channels=8, out_channels=8, drain=1, regions=3,
-             act_depth=1024, wgt_depth=4608, param_depth=512, tap_depth=2048, tables=8,
-             clock_mhz=150.0),
+        _PYNQ_Z2.replace(name="pynq_z1", board="pynq-z1"),
+        _PYNQ_Z2,
+        _ZU3.replace(name="ultra96v2", board="ultra96v2"),
+        _ZU3.replace(name="aup_zu3", board="aup-zu3"),
+        Arch("zcu104", pixels=12, in_channels=16, out_channels=16, drain=2, regions=3,
+             act_depth=4096, wgt_depth=4096, param_depth=512, tap_depth=2048, tables=8,
+             dma_bits=128, clock_mhz=300.0, board="zcu104"),
+        Arch("kv260", pixels=8, in_channels=16, out_channels=16, drain=2, regions=3,
+             act_depth=4096, wgt_depth=1536, param_depth=512, tap_depth=2048, tables=8,
+             dma_bits=128, clock_mhz=300.0, board="kv260"),
     )
 }  # fmt: skip
+"""One for each board (`codesign.boards`), as large as its part allows, and ``tiny`` for tests.
+`codesign bench presets` says what each takes."""
 
 
 def preset(name: str) -> Arch:

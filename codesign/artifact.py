@@ -10,7 +10,9 @@ The host reads the first two only, and takes everything it must know of the mach
 - ``format``: FORMAT_VERSION; a reader refuses any other. ``name``: the network's.
 - ``arch``: the parameters of ``Arch``; ``fingerprint``, ``isa_version``: as the registers of the
   same name read on the hardware that the program is for; ``id``: what register ID reads.
-- ``image_sha256``, ``graph_sha256``: hexadecimal digests of the other two members.
+- ``image_sha256``, ``graph_sha256``: hexadecimal digests of the other two members;
+  ``manifest_sha256``: that of the manifest without this entry, as JSON with sorted keys and no
+  spaces.
 - ``setup``, ``infer``: {``offset``, ``count``} as ``Part``: PART_OFFSET and PART_COUNT.
 - ``input_bytes``, ``output_bytes``, ``scratch_bytes``: sizes of the buffers (0: none is needed).
 - ``inputs``, ``outputs``: lists of ``MapLayout``, each an object with that class's fields;
@@ -23,6 +25,8 @@ The host reads the first two only, and takes everything it must know of the mach
   ``error``, ``resetting``}: bit masks of those two registers.
 - ``errors``: name -> value of register ERROR_CODE. ``units``: unit names in the order of trace
   records. ``trace_record_bytes``: the size of one.
+- ``address_bits``, ``alignment``: where buffers may lie.
+- ``energy``: ``EnergyModel`` as an object, or null where the board has no coefficients.
 """
 
 from __future__ import annotations
@@ -45,11 +49,13 @@ import numpy.typing as npt
 from codesign import ir, isa, registers
 from codesign.arch import ISA_VERSION, Arch
 from codesign.arith import INT8_MAX, INT8_MIN
+from codesign.cost.energy import EnergyModel
 from codesign.errors import ProgramError
 from codesign.ir import Graph
 from codesign.report import files
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+MANIFEST_DIGEST = "manifest_sha256"
 MANIFEST, IMAGE, GRAPH = "manifest.json", "image.bin", "graph.npz"
 
 _OPS: Mapping[str, type[Any]] = {
@@ -109,6 +115,7 @@ class LayerSpan:
 
     ``macs`` is the work of the whole batch; a layer whose samples run one after another has a span
     of the same name for each stretch of its instructions, with that stretch's share of the work.
+    ``panel`` counts the panels of columns that a layer is cut into.
     """
 
     name: str
@@ -116,6 +123,7 @@ class LayerSpan:
     first: int
     last: int
     macs: int
+    panel: int = 0
 
 
 @dataclass(frozen=True)
@@ -153,11 +161,15 @@ class Program:
     seed: int
     versions: Mapping[str, str]
     host_steps: tuple[HostStep, ...] = ()
+    energy: EnergyModel | None = None
+    """What an inference costs on the architecture's board; None where that is not known."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the program to one file, whole or not at all; folders on the way are made."""
         graph = _graph_to_bytes(self.graph)
-        text = json.dumps(_manifest(self, graph), indent=1)
+        manifest = _manifest(self, graph)
+        manifest[MANIFEST_DIGEST] = manifest_digest(manifest)
+        text = json.dumps(manifest, indent=1)
         members = ((MANIFEST, text.encode()), (IMAGE, self.image), (GRAPH, graph))
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w") as archive:
@@ -195,6 +207,12 @@ class Program:
             ) from error
 
 
+def manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """Hexadecimal digest of a manifest that has no entry for its own yet."""
+    canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
 def _manifest(program: Program, graph: bytes) -> dict[str, Any]:
     plain = ("name", "input_bytes", "output_bytes", "scratch_bytes", "predicted_cycles", "seed")
     return {
@@ -230,6 +248,9 @@ def _manifest(program: Program, graph: bytes) -> dict[str, Any]:
         "errors": {code.name: int(code) for code in isa.ErrorCode},
         "units": [unit.name for unit in isa.Unit],
         "trace_record_bytes": registers.TRACE_RECORD_BYTES,
+        "address_bits": registers.ADDRESS_BITS,
+        "alignment": registers.ALIGNMENT,
+        "energy": program.energy.to_dict() if program.energy else None,
     }
 
 
@@ -239,6 +260,11 @@ def _check(manifest: Any, image: bytes, graph: bytes, path: str) -> None:
         raise ProgramError(
             f"{path!r} has format {found!r}, this version reads {FORMAT_VERSION}; "
             "compile the network again"
+        )
+    own = manifest.pop(MANIFEST_DIGEST, None)
+    if manifest_digest(manifest) != own:
+        raise ProgramError(
+            f"{path!r}: the manifest does not match its digest; compile the network again"
         )
     if manifest.get("isa_version") != ISA_VERSION:
         raise ProgramError(
@@ -270,6 +296,7 @@ def _program(manifest: Mapping[str, Any], image: bytes, graph: Graph) -> Program
         tensors={name: _layout(at) for name, at in manifest["tensors"].items()},
         versions=manifest["versions"],
         host_steps=tuple(HostStep(**step) for step in manifest["host_steps"]),
+        energy=EnergyModel.from_dict(manifest["energy"]) if manifest["energy"] else None,
     )
 
 

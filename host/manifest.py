@@ -1,7 +1,8 @@
 """Program files, as far as a host must know them: the manifest and the memory image.
 
 The file is a zip with ``manifest.json`` and ``image.bin``. Registers, bits and codes of the machine
-come from the manifest, so that the driver itself knows none of them.
+come from the manifest, and so does what its events cost, so that the driver itself knows none of
+them. Both members carry a digest: a file that was cut off or changed is refused.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from host.energy import EnergyModel, Event
 from host.errors import ProgramFileError
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+MANIFEST_DIGEST = "manifest_sha256"
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,15 @@ class MapLayout:
 
 @dataclass(frozen=True)
 class LayerSpan:
-    """Instructions [first, last) of part ``infer`` that compute a layer, or a stretch of it."""
+    """Instructions [first, last) of part ``infer`` that compute a layer, or a stretch of it;
+    ``panel`` counts panels of its columns."""
 
     name: str
     op: str
     first: int
     last: int
     macs: int
+    panel: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,9 @@ class Manifest:
     errors: Mapping[int, str]
     units: tuple[str, ...]
     trace_record_bytes: int
+    address_bits: int
+    alignment: int
+    energy: EnergyModel | None
 
     @property
     def macs_per_cycle(self) -> int:
@@ -137,17 +145,27 @@ def read_program(path: str | os.PathLike[str]) -> tuple[Manifest, bytes]:
             text, image = archive.read("manifest.json"), archive.read("image.bin")
         values = json.loads(text)
         found = values["format"]
-        if found == FORMAT_VERSION:
-            digest, manifest = values["image_sha256"], _manifest(values)
-            _check(manifest, len(image))
     except Exception as error:
         raise ProgramFileError(
-            f"{where} is not a program ({error!r}); compile the network again"
+            f"{where} is not a program, or half of one ({error!r}); compile the network again"
         ) from error
     if found != FORMAT_VERSION:
         raise ProgramFileError(
             f"{where} has format {found!r}, this driver reads {FORMAT_VERSION}; "
-            "compile the network with the same version as the driver's"
+            "compile the network again, with the driver's version"
+        )
+    try:
+        digest, own = values["image_sha256"], values.pop(MANIFEST_DIGEST)
+        intact = hashlib.sha256(canonical(values)).hexdigest() == own
+        manifest = _manifest(values)
+        _check(manifest, len(image))
+    except Exception as error:
+        raise ProgramFileError(
+            f"{where}: the manifest is damaged ({error!r}); compile the network again"
+        ) from error
+    if not intact:
+        raise ProgramFileError(
+            f"{where}: the manifest does not match its digest; compile the network again"
         )
     if hashlib.sha256(image).hexdigest() != digest:
         raise ProgramFileError(
@@ -156,11 +174,16 @@ def read_program(path: str | os.PathLike[str]) -> tuple[Manifest, bytes]:
     return manifest, image
 
 
+def canonical(values: Mapping[str, Any]) -> bytes:
+    """The JSON of which a manifest carries the digest: itself without that entry, keys sorted."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+
+
 def _manifest(values: Mapping[str, Any]) -> Manifest:
     copied = (
         "name", "isa_version", "fingerprint", "arch", "input_bytes", "output_bytes",
         "scratch_bytes", "predicted_cycles", "registers", "control", "status",
-        "trace_record_bytes",
+        "trace_record_bytes", "address_bits", "alignment",
     )  # fmt: skip
     return Manifest(
         **{name: values[name] for name in copied},
@@ -175,13 +198,23 @@ def _manifest(values: Mapping[str, Any]) -> Manifest:
         counters=tuple(values["counters"]),
         errors={code: name for name, code in values["errors"].items()},
         units=tuple(values["units"]),
+        energy=_energy(values["energy"]),
     )
+
+
+def _energy(values: Mapping[str, Any] | None) -> EnergyModel | None:
+    if values is None:
+        return None
+    events = tuple(Event(**event) for event in values["events"])
+    return EnergyModel(**{**values, "events": events})
 
 
 def _check(manifest: Manifest, image_bytes: int) -> None:
     """``ValueError`` where no compiler wrote these values."""
     if manifest.macs_per_cycle < 1 or manifest.beat_bytes < 1:
         raise ValueError(f"arch is {manifest.arch}")
+    if manifest.address_bits < 1 or manifest.alignment < 1:
+        raise ValueError(f"{manifest.address_bits} bits, alignment {manifest.alignment}")
     for part in (manifest.setup, manifest.infer):
         if part.offset < 0 or part.count < 1 or part.offset >= image_bytes:
             raise ValueError(f"{part} is outside the image's {image_bytes} bytes")

@@ -2,35 +2,82 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from host.device import ByteArray
+from host.errors import ProgramFileError
 from host.manifest import MapLayout
 
 Codes = npt.NDArray[np.int8]
-_LOW, _HIGH = -128, 127
+Array = npt.NDArray[Any]
+_LOW, _HIGH, _CODES = -128, 127, 256
 
 
 class MapTable:
     """Moves one map [B, C, H, W] between numpy and its place in a buffer.
 
+    Parameters
+    ----------
+    buffer_bytes:
+        Size of the buffer.
+
     Attributes
     ----------
     first, end:
-        The bytes of the buffer that it takes, ``end`` excluded.
+        The bytes of the buffer that it takes, ``end`` excluded: no other map has a byte between.
+
+    Raises
+    ------
+    ProgramFileError
+        The map reaches beyond its buffer.
     """
 
-    def __init__(self, layout: MapLayout) -> None:
+    def __init__(self, layout: MapLayout, buffer_bytes: int) -> None:
         self.layout = layout
         self.shape = (layout.batch, *layout.shape)
-        self._bytes = _positions(layout)
-        self.first, self.end = int(self._bytes.min()), int(self._bytes.max()) + 1
-        dy = [offset[0] for offset in layout.fold]
-        dx = [offset[1] for offset in layout.fold]
-        self._before = (max(0, -min(dy)), max(0, -min(dx)))
-        self._after = (max(0, *dy), max(0, *dx))
-        self._plain = layout.fold == ((0, 0),)
+        positions = _positions(layout)
+        self.first, self.end = int(positions.min()), int(positions.max()) + 1
+        if self.first < 0 or self.end > buffer_bytes:
+            raise ProgramFileError(
+                f"map {layout.name!r} takes bytes {self.first}..{self.end - 1} of a buffer of "
+                f"{buffer_bytes}: the program is damaged; compile the network again"
+            )
+        self._size = int(np.prod(self.shape))
+        self._source = self._sources(positions)
+        # what is staged is the map's codes, and one more that stands for all outside
+        self._staged = np.full(self._size + 1, layout.zero_point, np.int8)
+        self._bytes: ByteArray = self._staged.view(np.uint8)
+        self._codes: Codes = self._staged[:-1].reshape(self.shape)
+        self._steps = np.empty(self.shape)
+        self._positions = np.ascontiguousarray(positions[:, : layout.shape[0]], np.intp)
+        self._values = self.dequantize(np.arange(_CODES, dtype=np.uint8).view(np.int8))
+
+    def pack(self, samples: Array, buffer: ByteArray) -> None:
+        """Put up to a batch of samples, codes or real values, where the accelerator expects them.
+
+        Samples that are missing to a batch are copies of the last one. Bytes between the map's own
+        become the zero point.
+
+        Raises
+        ------
+        ValueError
+            A value is NaN.
+        """
+        count = len(samples)
+        if samples.dtype == np.int8:
+            self._codes[:count] = samples
+        else:
+            self._quantize(samples, self._steps[:count], self._codes[:count])
+        if count < self.layout.batch:
+            self._codes[count:] = self._codes[count - 1]
+        # "clip" spares numpy a copy of the output; no index is beyond
+        self._bytes.take(self._source, out=buffer[self.first : self.end], mode="clip")
 
     def quantize(self, values: npt.NDArray[np.floating]) -> Codes:
         """Nearest codes, ties upwards, saturated.
@@ -40,10 +87,8 @@ class MapTable:
         ValueError
             A value is NaN.
         """
-        steps = np.floor(np.asarray(values, np.float64) / self.layout.scale + 0.5)
-        if np.isnan(steps).any():
-            raise ValueError(f"input {self.layout.name!r} holds NaN, which no code stands for")
-        codes: Codes = np.clip(steps + self.layout.zero_point, _LOW, _HIGH).astype(np.int8)
+        codes = np.empty(values.shape, np.int8)
+        self._quantize(values, np.empty(values.shape), codes)
         return codes
 
     def dequantize(self, codes: Codes) -> npt.NDArray[np.float32]:
@@ -51,33 +96,45 @@ class MapTable:
         steps = codes.astype(np.int64) - self.layout.zero_point
         return (self.layout.scale * steps).astype(np.float32)
 
-    def write(self, codes: Codes, buffer: ByteArray) -> None:
-        """Put a map [B, C, H, W] where the accelerator expects it; other bytes stay."""
-        buffer[self._bytes] = self._fold(codes).view(np.uint8)
-
     def read(self, buffer: ByteArray) -> Codes:
-        """The map [B, C, H, W] in the buffer."""
-        channels = self.layout.shape[0]
-        return buffer[self._bytes[:, :channels]].view(np.int8)
+        """The map's codes [B, C, H, W] in the buffer."""
+        return buffer.take(self._positions).view(np.int8)
 
-    def _fold(self, codes: Codes) -> Codes:
-        if self._plain:
-            return np.ascontiguousarray(codes)
-        (top, left), (bottom, right) = self._before, self._after
-        margins = ((0, 0), (0, 0), (top, bottom), (left, right))
-        padded = np.pad(codes, margins, constant_values=self.layout.zero_point)
-        _, height, width = self.layout.shape
-        shifted = [
-            padded[:, :, top + dy : top + dy + height, left + dx : left + dx + width]
-            for dy, dx in self.layout.fold
-        ]
-        return np.concatenate(shifted, axis=1)
+    def read_values(self, buffer: ByteArray) -> npt.NDArray[np.float32]:
+        """What the codes in the buffer stand for."""
+        return self._values.take(buffer.take(self._positions))
+
+    def _quantize(self, values: Array, steps: npt.NDArray[np.float64], codes: Codes) -> None:
+        np.divide(values, self.layout.scale, out=steps, dtype=np.float64)
+        np.add(steps, 0.5, out=steps)
+        np.floor(steps, out=steps)
+        np.add(steps, self.layout.zero_point, out=steps)
+        # ufuncs alone: numpy's functions around them cost as much as the work itself
+        np.maximum(steps, _LOW, out=steps)
+        np.minimum(steps, _HIGH, out=steps)
+        if math.isnan(np.minimum.reduce(steps, axis=None)):
+            raise ValueError(f"input {self.layout.name!r} holds NaN, which no code stands for")
+        codes[...] = steps
+
+    def _sources(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+        """For each byte from ``first`` to ``end`` the staged code that it takes."""
+        channels, height, width = self.layout.shape
+        outside = self._size
+        element = np.arange(self._size).reshape(self.shape)
+        table = np.full(self.end - self.first, outside, np.intp)
+        for fold, (dy, dx) in enumerate(self.layout.fold):
+            y, x = np.arange(height) + dy, np.arange(width) + dx
+            inside = ((y >= 0) & (y < height))[:, None] & ((x >= 0) & (x < width))
+            moved = element[:, :, y.clip(0, height - 1)][..., x.clip(0, width - 1)]
+            at = positions[:, fold * channels : (fold + 1) * channels] - self.first
+            table[at] = np.where(inside, moved, outside)
+        return table
 
 
 def _positions(layout: MapLayout) -> npt.NDArray[np.int64]:
     """Byte of the buffer for each element [B, folded channels, H, W]."""
     channels, height, width = layout.shape
-    b = np.arange(layout.batch)[:, None, None, None]
+    b = np.arange(layout.batch, dtype=np.int64)[:, None, None, None]
     c = np.arange(channels * len(layout.fold))[:, None, None]
     y = np.arange(height)[:, None]
     x = np.arange(width)
@@ -99,3 +156,20 @@ def _phase(
     if odd:
         return factor * y + x
     return 4 * (half * (y % half) + x % half) + 2 * (y // half) + x // half
+
+
+def check_apart(tables: Sequence[MapTable]) -> None:
+    """Refuse maps of one buffer that share bytes.
+
+    Raises
+    ------
+    ProgramFileError
+        The program is damaged.
+    """
+    ordered = sorted(tables, key=lambda table: table.first)
+    for one, other in pairwise(ordered):
+        if other.first < one.end:
+            raise ProgramFileError(
+                f"maps {one.layout.name!r} and {other.layout.name!r} share bytes of their buffer: "
+                "the program is damaged; compile the network again"
+            )

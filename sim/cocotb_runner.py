@@ -57,6 +57,8 @@ BENCHES = (
     Bench("tokens", "tiny"),
     Bench("registers", "tiny"),
     Bench("top", "tiny"),
+    Bench("splitter", "tiny"),
+    Bench("zynq", "tiny"),
 )
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -129,23 +127,24 @@ class RtlDevice:
         return buffer
 
     def read_register(self, offset: int) -> int:
-        with self._stopwatch():
+        begin = time.perf_counter()
+        try:
             return self.model.read_register(offset)
+        finally:
+            self.simulation_s += time.perf_counter() - begin
 
     def write_register(self, offset: int, value: int) -> None:
-        with self._stopwatch():
+        begin = time.perf_counter()
+        try:
             self.model.write_register(offset, value)
+        finally:
+            self.simulation_s += time.perf_counter() - begin
 
     def wait(self) -> None:
         """Simulate until the interrupt, or for a while."""
-        with self._stopwatch():
-            self.model.run(_WAIT_CYCLES)
-
-    @contextmanager
-    def _stopwatch(self) -> Iterator[None]:
         begin = time.perf_counter()
         try:
-            yield
+            self.model.run(_WAIT_CYCLES)
         finally:
             self.simulation_s += time.perf_counter() - begin
 

@@ -64,7 +64,7 @@ def compare(
 ) -> str | None:
     """Where a device first differs from the graph reference; None where it nowhere does."""
     graph = program.graph
-    with Accelerator(device, trace=False) as accelerator:
+    with Accelerator(device) as accelerator:
         accelerator.load(path)
         done = 0
         for part, count in batches(codes, graph.batch):
@@ -92,7 +92,7 @@ def locate(program: Program, path: Path, device: Device, part: Codes) -> Differe
             path = Path(folder) / "kept.prog"
             program.save(path)
         graph = program.graph
-        with Accelerator(device, trace=False) as accelerator:
+        with Accelerator(device) as accelerator:
             accelerator.load(path)
             outputs = device_outputs(accelerator, part, graph.batch)
             found = {name: accelerator.tensor(name) for name in program.tensors}

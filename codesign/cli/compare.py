@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import numpy as np
@@ -16,18 +15,24 @@ from rich.table import Table
 
 from codesign import ir
 from codesign.cli.console import console
-from codesign.cli.model import load_quantized
-from codesign.cli.options import EXISTING_FILE, FILE
+from codesign.cli.golden import (
+    FRAMEWORKS,
+    Golden,
+    Subject,
+    choose_inputs,
+    framework,
+    load_golden,
+    load_subject,
+)
+from codesign.cli.options import EXISTING_FILE, FILE, load_array, seed_option
 from codesign.cli.session import EXIT_DIFFERENT, Codes, graph_outputs, graph_tensors
 from codesign.reference import graph as graph_reference
 from codesign.report import files
 
-if TYPE_CHECKING:
-    from codesign.frontend.tflite import Imported, ImportedOperator
-
-Golden = Mapping[str, npt.NDArray[Any]]
 OUTPUTS = ("logits", "outputs")
 """Arrays of a golden file that the network's output is compared with: the first that is there."""
+TOLERANCE = 2
+"""Of quantised models, in LSB; the table alone speaks of float ones."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Row:
 
     ``mean_lsb`` is of the absolute values; ``ties`` counts differences of one LSB, ``beyond``
     larger ones. ``alone`` is the largest difference of the layer fed with the framework's own
-    inputs: what it adds itself. None where the file has not all of these.
+    inputs: what it adds itself. None where not all of these are given.
     """
 
     layer: str
@@ -51,31 +56,66 @@ class Row:
 
 @click.command()
 @click.argument("model")
-@click.option("--golden", type=EXISTING_FILE, required=True,
-              help="The framework's tensors as .npz: `inputs`, `outputs` or `logits`, and "
-              "`layer_NN_OP` of the first input.")  # fmt: skip
-@click.option("--tolerance", type=click.IntRange(min=0), default=2, show_default=True,
-              help="The largest difference that is accepted, in LSB.")  # fmt: skip
+@click.option("--golden", required=True, metavar=f"FILE.npz|{'|'.join(FRAMEWORKS)}",
+              help="The framework's tensors by their names and `inputs`, as .npz; or the framework "
+              "that computes them.")  # fmt: skip
+@click.option("--golden-inputs", type=EXISTING_FILE,
+              help="Inputs [K, ...] as .npy for the framework; else --calibration, else random "
+              "ones.")  # fmt: skip
+@click.option("--calibration", type=EXISTING_FILE,
+              help="Typical inputs as .npy, for models that are not quantised; else the inputs "
+              "that are compared.")  # fmt: skip
+@click.option("--samples", type=click.IntRange(min=1), default=8, show_default=True,
+              help="Inputs that the framework computes, at most.")  # fmt: skip
+@seed_option()
+@click.option("--tolerance", type=click.IntRange(min=0),
+              help=f"The largest difference that is accepted, in LSB: {TOLERANCE} for quantised "
+              "models, any for float ones where it is not given.")  # fmt: skip
 @click.option("--json", "json_file", type=FILE, help="Where to write the figures as JSON.")
-def command(model: str, golden: Path, tolerance: int, json_file: Path | None) -> int:
+def command(
+    model: str,
+    golden: str,
+    golden_inputs: Path | None,
+    calibration: Path | None,
+    samples: int,
+    seed: int,
+    tolerance: int | None,
+    json_file: Path | None,
+) -> int:
     """Compare MODEL, layer by layer, with the tensors of the framework that made it.
 
-    MODEL is a quantised `.tflite` file. The graph reference computes it; the accelerator equals
-    the reference bit for bit (`codesign check`). Arrays are in the framework's order, NHWC.
+    MODEL is a `.tflite`, `.onnx` or `.pt2` file, or `module:function`, as for `compile`. The graph
+    reference computes it; the accelerator equals the reference bit for bit (`codesign check`).
 
     Exit code: 0 all within the tolerance, 1 a difference beyond it, 2 anything else.
 
     \b
-    Example:
+    Examples:
       codesign compare model.tflite --golden golden.npz --tolerance 2
+      codesign compare model.onnx --golden onnxruntime --golden-inputs images.npy
+      codesign compare net.pt2 --golden torch --calibration images.npy
     """
-    imported = load_quantized(model)
-    rows = compare(imported, load_golden(golden))
-    first = next((row for row in rows if row.max_lsb > tolerance), None)
+    given = load_array(calibration) if calibration else None
+    if golden in FRAMEWORKS:
+        source = framework(golden, model, seed)
+        inputs = choose_inputs(source, golden_inputs, given, samples, seed)
+        arrays = source.run(inputs)
+    else:
+        if golden_inputs:
+            raise ValueError(
+                f"--golden-inputs are for {' and '.join(FRAMEWORKS)}; a file has its own"
+            )
+        arrays = load_golden(Path(golden))
+        inputs = arrays.pop("inputs")
+    subject = load_subject(model, inputs if given is None else given, seed)
+    rows = compare(subject, inputs, arrays)
+    if tolerance is None and not subject.is_float:
+        tolerance = TOLERANCE
+    first = next((row for row in rows if tolerance is not None and row.max_lsb > tolerance), None)
     show(model, rows)
     if json_file:
         files.write_json(json_file, {
-            "model": imported.graph.name,
+            "model": subject.graph.name,
             "tolerance": tolerance,
             "first_beyond": first.layer if first else None,
             "layers": [dataclasses.asdict(row) for row in rows],
@@ -86,90 +126,94 @@ def command(model: str, golden: Path, tolerance: int, json_file: Path | None) ->
         )
         return EXIT_DIFFERENT
     ties = sum(row.ties for row in rows)
-    console.print(f"all {len(rows)} tensors are within {tolerance} LSB; {ties} ties of 1 LSB")
+    within = max(row.max_lsb for row in rows) if tolerance is None else tolerance
+    console.print(f"all {len(rows)} tensors are within {within} LSB; {ties} ties of 1 LSB")
     return 0
 
 
-def load_golden(path: Path) -> Golden:
-    """The arrays of an .npz file; ``ValueError`` where it is none or has no inputs."""
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            arrays = dict(found)
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{str(path)!r} is no .npz file ({error}); save it with numpy.savez"
-        ) from error
-    if "inputs" not in arrays:
-        raise ValueError(f"{str(path)!r} has no array 'inputs'; it has {sorted(arrays)}")
-    return arrays
-
-
-def compare(imported: Imported, golden: Golden) -> list[Row]:
-    """Every layer that the file has a tensor of, in order, then the output.
+def compare(subject: Subject, inputs: npt.NDArray[Any], golden: Golden) -> list[Row]:
+    """Every layer that ``golden`` has a tensor of, in order, then the output.
 
     Raises
     ------
     ValueError
-        An array is not int8 or of another shape, or the file has nothing to compare with.
+        An array is of another type or shape, or there is nothing to compare.
     """
-    graph = imported.graph
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+    graph = subject.graph
+    if len(graph.inputs) != 1:
         raise ValueError(
-            f"{graph.name!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
-            "networks with one of each can be compared"
+            f"{graph.name!r} has {len(graph.inputs)} inputs; networks with one can be compared"
         )
-    inputs = imported.codes(graph.inputs[0], golden["inputs"])
-    found = graph_tensors(graph, inputs[:1])
-    known = {graph.inputs[0]: inputs[:1]}
-    for op in imported.operators:
-        for tensor, key in _keys(op, golden):
-            known[tensor] = imported.codes(tensor, golden[key])
+    source = graph.inputs[0]
+    key = next((key for key in subject.input_keys if key in golden), None)
+    codes = subject.codes(source, inputs if key is None else golden[key])
+    arrays = {
+        layer: subject.codes(layer.tensor, golden[key])
+        for layer in subject.layers
+        for key in [key for key in layer.keys if key in golden][:1]
+    }
+    samples = min([len(codes), *map(len, arrays.values())]) if arrays else 1
+    known = {layer.tensor: values[:samples] for layer, values in arrays.items()}
+    known[source] = codes[:samples]
+    found = graph_tensors(graph, codes[:samples])
+    layers = {layer.tensor for layer in subject.layers}
     rows = [
-        _row(key, known[tensor], found[tensor], _alone(imported, op, tensor, known))
-        for op in imported.operators
-        for tensor, key in _keys(op, golden)
-        if op.ops
-    ]
-    for key in [key for key in OUTPUTS if _is_output(imported, key, golden)][:1]:
-        expected = imported.codes(graph.outputs[0], golden[key])
-        rows.append(_row(key, expected, graph_outputs(graph, inputs)[0], None))
+        _row(layer.name, known[layer.tensor], found[layer.tensor],
+             _alone(graph, layer.tensor, known, layers))
+        for layer in arrays
+        if layer.is_computed
+    ]  # fmt: skip
+    rows += _output_rows(subject, codes, golden)
     if not rows:
-        raise ValueError(
-            f"the file has no layer of {graph.name!r}; arrays are called `layer_NN_OP`, such as "
-            f"layer_{imported.operators[0].index:02d}_{imported.operators[0].kind}"
-        )
+        raise ValueError(f"there is no array of a layer of {graph.name!r}; {_wanted(subject)}")
     return rows
 
 
-def _keys(op: ImportedOperator, golden: Golden) -> Iterator[tuple[str, str]]:
-    """An operator's tensors, and the arrays that hold them."""
-    name = f"layer_{op.index:02d}_{op.kind}"
-    for number, tensor in enumerate(op.results):
-        for key in (f"{name}_{number}", name) if number == 0 else (f"{name}_{number}",):
-            if key in golden:
-                yield tensor, key
-                break
+def _wanted(subject: Subject) -> str:
+    names = [layer.keys[0] for layer in subject.layers if layer.is_computed]
+    return f"arrays are called {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
 
 
-def _is_output(imported: Imported, key: str, golden: Golden) -> bool:
-    """``outputs`` is what the accelerator writes only if the host does nothing behind it."""
-    return key in golden and (key != "outputs" or not imported.host_steps)
+def _output_rows(subject: Subject, codes: Codes, golden: Golden) -> Iterator[Row]:
+    """The one output, of all samples; ``outputs`` is what the accelerator writes only if the host
+    does nothing behind it.
+    """
+    named = {key for layer in subject.layers for key in layer.keys}
+    keys = [
+        key
+        for key in OUTPUTS
+        if key in golden and key not in named and (key != "outputs" or not subject.host_steps)
+    ]
+    if not keys or len(subject.graph.outputs) != 1:
+        return
+    expected = subject.codes(subject.graph.outputs[0], golden[keys[0]])
+    yield _row(keys[0], expected, graph_outputs(subject.graph, codes)[0], None)
 
 
 def _alone(
-    imported: Imported, op: ImportedOperator, tensor: str, known: Mapping[str, Codes]
+    graph: ir.Graph, tensor: str, known: Mapping[str, Codes], layers: set[str]
 ) -> Codes | None:
-    """The operator's tensor computed from the framework's own inputs of it."""
-    graph = imported.graph
-    ops = tuple(made for made in graph.ops if made.name in op.ops)
-    written = {made.y for made in ops}
-    inputs = tuple(
-        dict.fromkeys(name for made in ops for name in ir.op_inputs(made) if name not in written)
-    )
-    if any(name not in known for name in inputs):
-        return None
-    part = dataclasses.replace(graph, batch=1, ops=ops, inputs=inputs, outputs=(tensor,))
-    return graph_reference.run(part, {name: known[name] for name in inputs})[tensor]
+    """The layer's tensor computed from the framework's own inputs of it."""
+    needed: list[ir.Op] = []
+    inputs: list[str] = []
+    open_ends = {tensor}
+    for op in reversed(graph.ops):
+        if op.y not in open_ends:
+            continue
+        open_ends.remove(op.y)
+        needed.insert(0, op)
+        for name in ir.op_inputs(op):
+            if name in known:
+                inputs.append(name)
+            elif name in layers or name in graph.inputs:
+                return None
+            else:
+                open_ends.add(name)
+    part = dataclasses.replace(
+        graph, batch=len(known[tensor]), ops=tuple(needed), inputs=tuple(dict.fromkeys(inputs)),
+        outputs=(tensor,),
+    )  # fmt: skip
+    return graph_reference.run(part, {name: known[name] for name in part.inputs})[tensor]
 
 
 def _row(layer: str, expected: Codes, found: Codes, alone: Codes | None) -> Row:

@@ -54,8 +54,9 @@ def command(
 
     MODEL is a `.pt2` file that torch.export.save wrote, or `module:function`: a function without
     arguments that returns (torch.nn.Module, example input). A `.onnx` file is a float model, or a
-    quantised one in the QDQ format. Of those and `.tflite` files, which are quantised already,
-    weights and scales are taken as they are.
+    quantised one: QDQ, or QONNX of Brevitas. Of those and `.tflite` files, which are quantised
+    already, weights and scales are taken as they are; --calibration is for results that an `.onnx`
+    file leaves unquantised.
 
     \b
     Examples:
@@ -81,14 +82,14 @@ def _graph(
     model: str, calibration: Path | None, method: Method, batch: int, seed: int
 ) -> tuple[ir.Graph, tuple[HostStep, ...]]:
     """MODEL quantised, and what the host does behind it."""
+    given = None
+    if calibration:
+        given = _real(load_array(calibration), str(calibration)).astype(np.float32)
     if is_quantized(model):
-        if calibration:
-            raise ValueError(f"{model!r} is quantised already; leave out --calibration")
-        return load_graph(model, batch)
-    given = load_array(calibration) if calibration else None
+        return load_graph(model, batch, given, method)
     loaded = load_model(model, seed)
-    samples = _substitute(loaded, seed) if given is None else _real(given, str(calibration))
-    graph = quantize_network(loaded.network, samples.astype(np.float32), batch, method)
+    samples = _substitute(loaded, seed) if given is None else given
+    graph = quantize_network(loaded.network, samples, batch, method)
     return graph, host_steps(loaded.network, graph)
 
 

@@ -131,7 +131,7 @@ def _run(
     program: Program, path: Path, device: Device, codes: Codes, name: str, bars: Progress
 ) -> Outputs:
     task = bars.add_task(f"{name} (images)", total=len(codes), note="")
-    with Accelerator(device, trace=False) as accelerator:
+    with Accelerator(device) as accelerator:
         accelerator.load(path)
         return device_outputs(accelerator, codes, program.graph.batch, partial(bars.advance, task))
 

@@ -31,8 +31,9 @@ CAPTION = (
 def command(program: Path, json_file: Path | None) -> None:
     """Tell what PROGRAM does, layer by layer, and what limits it. All figures are predicted.
 
-    strips: how many pieces of lines a layer is cut into. Layers of one group (a, b, ...) take
-    turns strip by strip, or sample by sample, so that what they pass on stays on chip.
+    strips: how many pieces of lines a layer is cut into; `4x15`: 4 panels of columns of 15 strips
+    each. Layers of one group (a, b, ...) take turns strip by strip, or sample by sample, so that
+    what they pass on stays on chip.
 
     chip: `wio` - weights, input and output stay on chip; `--o` - weights are streamed, the input
     comes from DRAM, the output stays. `.` stands for weights that a layer does not have.
@@ -65,7 +66,8 @@ def show(document: Mapping[str, Any]) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for layer in document["layers"]:
         group = letters(layer["group"])
-        cut = f"{layer['strips']} {group}".rstrip()
+        panels = f"{layer['panels']}x" if layer["panels"] > 1 else ""
+        cut = f"{panels}{layer['strips']} {group}".rstrip()
         table.add_row(
             layer["name"], layer["op"], layer["shape"], cut, _on_chip(layer), *_figures(layer)
         )

@@ -15,11 +15,14 @@ COMMANDS = {
     "compile": "Quantise a network and compile it for an architecture.",
     "run": "Run a program on the machine reference or on the RTL.",
     "check": "Compare a program's three executions, bit for bit.",
-    "compare": "Compare a quantised model with its framework, layer by layer.",
+    "compare": "Compare a model with its framework, layer by layer.",
     "generate": "Write an accelerator's Verilog.",
+    "overlay": "Write what a board's bitstream is built from, and build it.",
     "explain": "Tell what a program does layer by layer, and what limits it.",
     "disasm": "Print a program's instructions.",
+    "calibrate": "Fit a board's energy coefficients to measured energies.",
     "bench": "Measure an architecture.",
+    "board": "Simulate a PYNQ board for PYNQ's own client.",
 }
 """Command -> what it does; module ``codesign.cli.COMMAND`` has it as ``command``."""
 
@@ -70,6 +73,7 @@ def cli(ctx: click.Context, debug: bool) -> None:
 def expected_errors() -> tuple[type[Exception], ...]:
     """What wrong input or a missing tool raises: told in one line, without a traceback."""
     from host import errors as host_errors
+    from sim.board.errors import BoardError
     from sim.model import ProtocolError
     from sim.verilator import BuildError
 
@@ -79,9 +83,8 @@ def expected_errors() -> tuple[type[Exception], ...]:
         TypeError,
         OSError,
         ModuleNotFoundError,
-        host_errors.ProgramFileError,
-        host_errors.DeviceMismatchError,
-        host_errors.AcceleratorError,
+        host_errors.DriverError,
+        BoardError,
         BuildError,
         ProtocolError,
     )

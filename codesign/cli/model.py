@@ -28,7 +28,9 @@ from codesign.ir import Graph
 if TYPE_CHECKING:
     import torch
 
+    from codesign.frontend.onnx import Imported as OnnxImported
     from codesign.frontend.tflite import Imported
+    from codesign.quant.calibrate import Method
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -41,33 +43,59 @@ class Model:
     example: FloatArray | None
 
 
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """A torch program, its name, and the example input that came with it, if one did."""
+
+    program: torch.export.ExportedProgram
+    name: str
+    example: FloatArray | None
+
+
 def is_quantized(model: str) -> bool:
     """Whether MODEL is quantised already, and needs no calibration."""
     if model.endswith(".onnx"):
         from codesign.frontend.onnx_file import read_model
 
-        return read_model(_existing(model)).quantized
+        return read_model(existing(model)).quantized
     return model.endswith(".tflite")
 
 
-def load_graph(model: str, batch: int = 1) -> tuple[Graph, tuple[HostStep, ...]]:
+def load_graph(
+    model: str, batch: int = 1, calibration: FloatArray | None = None, method: Method = "minmax"
+) -> tuple[Graph, tuple[HostStep, ...]]:
     """MODEL, a quantised file, as a graph, and what the host does behind it; warnings are printed.
 
     Raises
     ------
     ValueError
-        MODEL is no file of a known kind.
+        MODEL is no file of a known kind, or there is nothing to calibrate.
     CodesignError
         The network cannot be imported.
     """
-    if not model.endswith(".onnx"):
-        imported = load_quantized(model, batch)
-        return imported.graph, imported.host_steps
-    from codesign.frontend.onnx import ClampedWeightsWarning, load_qdq
+    if model.endswith(".onnx"):
+        found = load_onnx_graph(model, batch, calibration, method)
+        if calibration is not None and not found.calibrated:
+            raise already_quantized(model)
+        return found.graph, found.host_steps
+    if calibration is not None:
+        raise already_quantized(model)
+    imported = load_quantized(model, batch)
+    return imported.graph, imported.host_steps
 
-    with _printed(ClampedWeightsWarning):
-        found = load_qdq(_existing(model), batch)
-    return found.graph, found.host_steps
+
+def load_onnx_graph(
+    model: str, batch: int = 1, calibration: FloatArray | None = None, method: Method = "minmax"
+) -> OnnxImported:
+    """MODEL, a quantised ``.onnx`` file; ``calibration`` is for what it leaves unquantised."""
+    from codesign.frontend.onnx import CalibratedWarning, ClampedWeightsWarning, load_qdq
+
+    with _printed(ClampedWeightsWarning, CalibratedWarning):
+        return load_qdq(existing(model), batch, calibration, method)
+
+
+def already_quantized(model: str) -> ValueError:
+    return ValueError(f"{model!r} is quantised already; leave out --calibration")
 
 
 def load_quantized(model: str, batch: int = 1) -> Imported:
@@ -82,24 +110,26 @@ def load_quantized(model: str, batch: int = 1) -> Imported:
     """
     if not model.endswith(".tflite"):
         raise ValueError(f"MODEL {model!r} is no .tflite file")
-    path = _existing(model)
+    path = existing(model)
     from codesign.frontend.tflite import ClampedWeightsWarning, load_tflite
 
     with _printed(ClampedWeightsWarning):
         return load_tflite(path, batch)
 
 
-def _existing(model: str) -> Path:
+def existing(model: str) -> Path:
+    """The file MODEL; ``ValueError`` where there is none."""
     if not Path(model).is_file():
         raise ValueError(f"no file is called {model!r}")
     return Path(model)
 
 
 @contextlib.contextmanager
-def _printed(category: type[Warning]) -> Iterator[None]:
-    """Print warnings of a category rather than raise or show them."""
+def _printed(*categories: type[Warning]) -> Iterator[None]:
+    """Print warnings of some categories rather than raise or show them."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", category)
+        for category in categories:
+            warnings.simplefilter("always", category)
         yield
     for warning in caught:
         console.print(f"Warning: {warning.message}")
@@ -115,19 +145,27 @@ def load_model(model: str, seed: int) -> Model:
     CodesignError
         The network cannot be converted.
     """
-    if model.endswith(".pt2"):
-        from codesign.frontend.torch_export import from_exported, load_program
-
-        path = _existing(model)
-        program = load_program(path)
-        example = program.example_inputs[0][0] if program.example_inputs else None
-        return Model(
-            from_exported(program, path.stem), None if example is None else _array(example)
-        )
     if model.endswith(".onnx"):
         from codesign.frontend.onnx import load_onnx
 
-        return Model(load_onnx(_existing(model)), None)
+        return Model(load_onnx(existing(model)), None)
+    exported = load_exported(model, seed)
+    from codesign.frontend.torch_export import from_exported
+
+    with _printed(UserWarning):  # torch's, about the network; an error says more than they do
+        network = from_exported(exported.program, exported.name)
+    return Model(network, exported.example)
+
+
+def load_exported(model: str, seed: int) -> Exported:
+    """MODEL, a ``.pt2`` file or ``module:function``, as a program; raises as ``load_model``."""
+    if model.endswith(".pt2"):
+        from codesign.frontend.torch_export import load_program
+
+        path = existing(model)
+        program = load_program(path)
+        example = program.example_inputs[0][0] if program.example_inputs else None
+        return Exported(program, path.stem, None if example is None else _array(example))
     module, colon, function = model.partition(":")
     if not colon:
         raise ValueError(
@@ -137,10 +175,10 @@ def load_model(model: str, seed: int) -> Model:
     return _from_function(module, function, seed)
 
 
-def _from_function(module: str, function: str, seed: int) -> Model:
+def _from_function(module: str, function: str, seed: int) -> Exported:
     import torch
 
-    from codesign.frontend.torch_export import from_module
+    from codesign.frontend.torch_export import export_module
 
     make = getattr(_import(module), function, None)
     if not callable(make):
@@ -159,9 +197,9 @@ def _from_function(module: str, function: str, seed: int) -> Model:
             f"{module}:{function} returns {type(made).__name__}; "
             "return (torch.nn.Module, example input tensor)"
         )
-    with _printed(UserWarning):  # torch's, about the network; an error says more than they do
-        converted = from_module(network, example, function)
-    return Model(converted, _array(example))
+    with _printed(UserWarning):
+        program = export_module(network, example, function)
+    return Exported(program, function, _array(example))
 
 
 def _import(module: str) -> ModuleType:

@@ -76,7 +76,7 @@ def command(
     expected = graph_outputs(loaded.graph, codes)
     with open_device(device, loaded.arch) as opened, progress() as bars:
         task = bars.add_task(f"running on {device}", total=len(codes), note="")
-        with Accelerator(opened, trace=False) as accelerator:
+        with Accelerator(opened) as accelerator:
             accelerator.load(program)
             found = device_outputs(
                 accelerator, codes, loaded.graph.batch, partial(bars.advance, task)

@@ -125,7 +125,7 @@ def measure(
     kind: str, program: Program, path: Path, device: Device, codes: Codes, bit_exact: bool
 ) -> Measurement:
     """Figures of one inference on a device; ``bit_exact`` is what comparing the outputs gave."""
-    with Accelerator(device, trace=False) as accelerator:
+    with Accelerator(device) as accelerator:
         accelerator.load(path)
         counters = counted(accelerator, program, codes)
     execution = traced(program, path, device, codes)

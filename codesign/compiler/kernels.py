@@ -27,6 +27,7 @@ Requantisation = tuple[IntArray, IntArray, IntArray]
 
 IDENTITY_MULTIPLIER, IDENTITY_SHIFT = 1 << 16, 16
 """requantize(v, these, 0) = v for every v."""
+_MAX_STRIDE = 2
 _MAX_TAPS = next(f.range[1] for f in LAYOUTS[Opcode.CALC] if f.name == "taps")
 _OFFSETS = next(f.range for f in TAP_ENTRY if f.name == "dy")
 
@@ -37,25 +38,33 @@ Offsets = Mapping[int, int]
 
 @dataclass(frozen=True)
 class Geometry:
-    """A window on a map, the same for both axes: grid pixel i of phase r stands for output pixel
-    out_stride*i + r, and a kernel position reads source pixel stride*i + offset for it.
+    """A window on a map: grid pixel i of phase r stands for output pixel out_stride*i + r, and a
+    kernel position reads source pixel stride*i + offset for it.
 
     ``rows`` and ``columns`` have, for each phase, the kernel's offsets that ever meet the map.
+    ``stride`` is that of both axes, or 1 where ``step`` holds strides for a layer that is computed
+    by line.
     """
 
     stride: int
     out_stride: int
+    step: Pair | None
     rows: tuple[Offsets, ...]
     columns: tuple[Offsets, ...]
     source: Pair
     target: Pair
 
+    @property
+    def strides(self) -> Pair:
+        """Source pixels from one grid pixel to the next, (y, x)."""
+        return self.step or (self.stride, self.stride)
+
     def axes(self, phase: Pair = (0, 0)) -> tuple[Axis, Axis]:
         """The offsets of one phase."""
         rows, columns = self.rows[phase[0]], self.columns[phase[1]]
         return (
-            Axis(tuple(rows.values()), self.source[0], self.target[0], self.stride),
-            Axis(tuple(columns.values()), self.source[1], self.target[1], self.stride),
+            Axis(tuple(rows.values()), self.source[0], self.target[0], self.strides[0]),
+            Axis(tuple(columns.values()), self.source[1], self.target[1], self.strides[1]),
         )
 
     @property
@@ -66,10 +75,16 @@ class Geometry:
 
 
 def geometry(
-    where: str, window: Window, source: Pair, target: Pair, factor: Pair = (1, 1)
+    where: str,
+    window: Window,
+    source: Pair,
+    target: Pair,
+    factor: Pair = (1, 1),
+    by_line: bool = False,
 ) -> Geometry:
     """Resolve a window on a map of extents ``source``, or on that map upsampled by ``factor``;
-    ``where`` names the operation in messages.
+    ``where`` names the operation in messages. Strides that differ or exceed 2 are for a layer that
+    is computed by line; so is any with ``by_line``.
 
     A stride along an axis with a single output is any stride. Offsets that lie outside the map for
     every output are dropped: padding adds nothing to a sum, and is below every maximum.
@@ -77,19 +92,21 @@ def geometry(
     Raises
     ------
     UnsupportedOpError
-        Strides or factors that differ, or offsets beyond a tap entry's range.
+        Factors that differ, by line too, or offsets beyond a tap entry's range.
     """
     axes = [_Walk.of(window, axis, source[axis], target[axis], factor[axis]) for axis in (0, 1)]
     steps = {(at.stride, at.out_stride) for at in axes if at.outputs > 1} or {(1, 1)}
-    if len(steps) > 1:
-        grown = [f * b for f, b in zip(factor, window.base_dilation, strict=True)]
-        raise UnsupportedOpError(
-            f"{where}: stride {window.stride}"
-            + (f" on a map upsampled by {tuple(grown)}" if grown != [1, 1] else "")
-            + " is not supported; equal ones on both axes are (any where the output has one line "
-            "or column)"
-        )
-    ((stride, out_stride),) = steps
+    stride, out_stride = max(steps)
+    step = None
+    if any(at.out_stride > 1 for at in axes):
+        if by_line or len(steps) > 1:
+            grown = tuple(at.spread for at in axes)
+            raise UnsupportedOpError(
+                f"{where}: stride {window.stride} on a map upsampled by {grown} is not supported; "
+                "equal ones on both axes are (any where the output has one line or column)"
+            )
+    elif by_line or len(steps) > 1 or stride > _MAX_STRIDE:
+        stride, step = 1, window.stride
     rows, columns = ([at.offsets(r, out_stride) for r in range(out_stride)] for at in axes)
     if source == (1, 1) and stride > 1:  # one pixel has no phases: what meets it are multiples
         rows, columns = (
@@ -97,13 +114,14 @@ def geometry(
             for at in (rows, columns)
         )
         stride = 1
-    for offset in (o for offsets in (*rows, *columns) for o in offsets.values()):
-        if not _OFFSETS[0] <= offset // stride <= _OFFSETS[1]:
+    step_x = step[1] if step else stride
+    for offset in (o for offsets in (*([] if step else rows), *columns) for o in offsets.values()):
+        if not _OFFSETS[0] <= offset // step_x <= _OFFSETS[1]:
             raise UnsupportedOpError(
                 f"{where}: kernel {window.kernel} with dilation {window.dilation} reaches "
-                f"{offset} pixels; a tap reaches {_OFFSETS[0] * stride} to {_OFFSETS[1] * stride}"
+                f"{offset} pixels; a tap reaches {_OFFSETS[0] * step_x} to {_OFFSETS[1] * step_x}"
             )
-    return Geometry(stride, out_stride, tuple(rows), tuple(columns), source, target)
+    return Geometry(stride, out_stride, step, tuple(rows), tuple(columns), source, target)
 
 
 @dataclass(frozen=True)

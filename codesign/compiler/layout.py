@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from codesign.arch import Arch
@@ -99,16 +99,22 @@ def factors(network: Network) -> dict[str, int]:
 
 
 def plan(
-    network: Network, arch: Arch, least: Mapping[str, int] | None = None
+    network: Network,
+    arch: Arch,
+    least: Mapping[str, int] | None = None,
+    split: Collection[str] | None = None,
 ) -> dict[str, Storage]:
-    """The storage of every map: split where it is read at stride 2, its lines as short as all its
-    readers' grids allow, but no shorter than ``least``.
+    """The storage of every map: split where it is read at stride 2 (or in ``split``), its lines as
+    short as all its readers' grids allow, but no shorter than ``least``.
     """
-    split = factors(network)
+    if split is None:
+        ways = factors(network)
+    else:
+        ways = {name: 2 if name in split else 1 for name in network.shapes}
     pitches = dict.fromkeys(network.shapes, 1) | dict(least or {})
     while True:
         storages = {
-            name: _storage(network, arch, name, split[name], pitch)
+            name: _storage(network, arch, name, ways[name], pitch)
             for name, pitch in pitches.items()
         }
         wanted = {name: _wanted_pitch(network, arch, storages, name) for name in storages}
@@ -130,6 +136,8 @@ def _grid_step(arch: Arch, storages: Mapping[str, Storage], layer: Layer) -> int
     """What the columns of a layer's grid are a multiple of: D where CALC splits what it writes or
     adds, for the pixels that leave in a cycle must then lie in one line."""
     touched = (storages[layer.target], *(storages[name] for name in layer.reads[1:]))
+    if layer.step:
+        return 1
     return arch.drain if any(at.factor > layer.out_stride for at in touched) else 1
 
 
@@ -157,6 +165,8 @@ def grid_columns(
     Those of its output and D. Where several pixels leave in a cycle they must lie in as many banks:
     they lie in one line, or the lines of the maps written and added are no longer than the grid's.
     """
+    if layer.step:
+        return 1  # its grid lies along a line
     target = storages[layer.target]
     columns = target.width if network.together(layer) else network.grid(layer)[1]
     least = max(columns, arch.drain)

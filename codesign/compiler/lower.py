@@ -140,7 +140,7 @@ class _Lowering:
         layer = Layer(
             op.name, where, "Conv2d", view.map, op.y, Mode.DEPTHWISE if depthwise else Mode.DENSE,
             at.stride, self.zero(op.x), tuple(blocks), self.zero(op.y), op.low, op.high,
-            macs=ir.macs(self.graph, op), out_stride=at.out_stride,
+            macs=ir.macs(self.graph, op), out_stride=at.out_stride, step=at.step,
         )  # fmt: skip
         self._put(op, layer, target)
 
@@ -204,7 +204,7 @@ class _Lowering:
             op.name, where, type(op).__name__, view.map, op.y,
             Mode.DEPTHWISE if average or alone else Mode.MAX, at.stride,
             self.zero(op.x) if average else INT8_MIN, tuple(blocks), self.zero(op.y),
-            out_stride=at.out_stride,
+            out_stride=at.out_stride, step=at.step,
         )  # fmt: skip
         if isinstance(op, ir.AvgPool2d):
             layer = replace(layer, low=op.low, high=op.high)

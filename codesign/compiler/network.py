@@ -37,6 +37,8 @@ class Block:
 
     ``weights`` int8: dense [taps, M, N], depthwise [taps, M], max None. ``bias`` (of the raw
     accumulator, the source's zero point folded in), ``multiplier``, ``shift``: [planes*M].
+    ``lines``, ``columns``: the output pixels [first, last) that are the block's, None for all; only
+    layers that are computed by line have blocks of less.
     """
 
     plane: int
@@ -47,6 +49,8 @@ class Block:
     multiplier: npt.NDArray[np.int64]
     shift: npt.NDArray[np.int64]
     phase: Pair = (0, 0)
+    lines: Pair | None = None
+    columns: Pair | None = None
 
     @property
     def source_plane(self) -> int:
@@ -72,7 +76,8 @@ class Layer:
     them in messages; ``macs`` counts one sample.
 
     A block's grid steps ``stride`` pixels of the source and ``out_stride`` of the target; blocks of
-    all phases together make the target.
+    all phases together make the target. ``step``: strides (y, x) of a layer that is computed an
+    output line at a time (``by_line``); ``stride`` is then 1, for its source is not split.
     """
 
     name: str
@@ -91,6 +96,12 @@ class Layer:
     table: bytes | None = None
     macs: int = 0
     out_stride: int = 1
+    step: Pair | None = None
+
+    @property
+    def strides(self) -> Pair:
+        """Source pixels from one output to the next, (y, x)."""
+        return self.step or (self.stride, self.stride)
 
     @property
     def full_range(self) -> bool:

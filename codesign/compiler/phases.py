@@ -2,7 +2,8 @@
 
 A map that is read at stride s is split by a multiple of s. A layer that upsamples by u writes one
 phase plane after another: as an ordinary layer each, a map that is split by u. What reads that map
-at stride 1 runs phase by phase too: its source and target are split alike.
+at stride 1 runs phase by phase too: its source and target are split alike. Layers that are computed
+by line (``by_line``) need linear maps; where theirs are split, they run phase by phase as well.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ MAX_FACTOR = 16
 def separate_phases(network: Network, arch: Arch) -> Network:
     """Split maps as their readers and writers need it, and layers into those of all phases.
 
-    A map that layers of stride 1 need linear is copied for those of stride 2.
+    A map that others need linear is copied for readers of stride 2: that readers of stride 1 need,
+    or that a layer computes, or adds, by line.
 
     Raises
     ------
     UnsupportedOpError
         A map would have to be split further than ``MAX_FACTOR``.
     """
-    found = _Factors(network).solve()
+    factors = _Factors(network)
+    found = factors.solve()
+    network = factors.network
     shapes, copies = dict(network.shapes), set(network.split_copies)
     layers: list[Layer] = []
     for layer in network.layers:
@@ -63,22 +67,44 @@ class _Factors:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.found = dict.fromkeys(network.shapes, 1)
-        readers = network.layers
-        self.linear = {at.source for at in readers if at.stride == 1}
-        """Maps with readers that need no phases."""
+
+    @property
+    def _linear(self) -> set[str]:
+        """Maps that some layer has no phases of."""
+        layers = self.network.layers
+        by_line = {name for at in layers if at.step for name in (at.target, *at.reads[1:])}
+        return by_line | {at.source for at in layers if at.stride == 1}
 
     def solve(self) -> dict[str, int]:
         before: dict[str, int] = {}
         while before != self.found:
             before = dict(self.found)
+            self.network = replace(
+                self.network, layers=tuple(self._in_phases(at) for at in self.network.layers)
+            )
+            linear = self._linear
             for layer in self.network.layers:
-                self._agree(layer)
+                if not layer.step:
+                    self._agree(layer, layer.stride == 2 and layer.source in linear)
         return self.found
 
-    def _agree(self, layer: Layer) -> None:
+    def _in_phases(self, layer: Layer) -> Layer:
+        """A layer by line whose maps are split computes phase by phase."""
+        if not layer.step or max(self.found[name] for name in (*layer.reads, layer.target)) == 1:
+            return layer
+        stride_y, stride_x = layer.step
+        if stride_y != stride_x or any(block.lines or block.columns for block in layer.blocks):
+            raise UnsupportedOpError(
+                f"{layer.where} is computed line by line, for its strides {layer.step} differ or "
+                "its windows count different pixels, and reads or makes a map that upsampling "
+                "splits into phase planes; use equal strides, and padding that counts in a mean"
+            )
+        return replace(layer, stride=stride_y, step=None)
+
+    def _agree(self, layer: Layer, copied: bool) -> None:
+        """``copied``: the source may be copied for the layer, rather than split for all."""
         vector = self.network.is_vector
         found, stride, source = self.found, layer.stride, layer.source
-        copied = stride == 2 and source in self.linear
         if found[source] % stride and not copied:
             self._raise(layer, source, lcm(found[source], stride))
         step = layer.out_stride * max(1, found[source] // stride)

@@ -24,6 +24,9 @@ from codesign.compiler.schedule import Buffers, Plan, buffers, schedule
 from codesign.compiler.stream.compile import stream
 from codesign.compiler.tile import chunks, passes
 from codesign.compiler.verify import verify_network, verify_plan
+from codesign.cost import energy_file
+from codesign.cost.energy import Coefficients
+from codesign.cost.energy_events import energy_model
 from codesign.errors import CapacityError
 from codesign.isa import Base
 from codesign.reference.predict import predicted_run
@@ -33,7 +36,12 @@ REWRITES: tuple[Callable[[Network, Arch], Network], ...] = (separate_phases,)
 
 
 def compile(  # the name of what it does, as in `codesign compile`
-    graph: ir.Graph, arch: Arch, *, seed: int = 0, keep_tensors: bool = False
+    graph: ir.Graph,
+    arch: Arch,
+    *,
+    seed: int = 0,
+    keep_tensors: bool = False,
+    energy: Coefficients | None = None,
 ) -> Program:
     """Compile a quantised graph.
 
@@ -47,6 +55,8 @@ def compile(  # the name of what it does, as in `codesign compile`
     keep_tensors:
         Also save the map that each layer writes to the SCRATCH buffer, described in
         ``Program.tensors``, to find where two executions part. Costs cycles.
+    energy:
+        What events cost; by default as ``cost/energy.yaml`` has it for the architecture's board.
 
     Raises
     ------
@@ -82,7 +92,12 @@ def compile(  # the name of what it does, as in `codesign compile`
         seed=seed,
         versions=_versions(),
     )
-    return dataclasses.replace(program, predicted_cycles=predict(program))
+    coefficients = energy or energy_file.find(arch.board)
+    return dataclasses.replace(
+        program,
+        predicted_cycles=predict(program),
+        energy=energy_model(program, coefficients) if coefficients else None,
+    )
 
 
 def _build(

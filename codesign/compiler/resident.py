@@ -5,28 +5,31 @@ Equal contents are stored once, whichever instructions use them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from codesign.arch import PARAM_RECORD_BITS, TABLE_ENTRIES, TAP_ENTRY_BITS, Arch
+from codesign.compiler.by_line import Run, run_taps, runs
 from codesign.compiler.layout import Storage, grid_width
 from codesign.compiler.network import Block, Layer, Network, Tap
-from codesign.errors import CapacityError
+from codesign.errors import CapacityError, EncodingError
 from codesign.isa import PARAM_RECORD, TAP_ENTRY, Mode, Target, pack
 from codesign.reference.memory import depth, word_bytes
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a block's data lie: first words, and the table's number."""
+    """Where a block's data lie: first words, and the table's number. ``taps`` are those of every
+    run of a block that is computed by line."""
 
     wgt: int
     param: int
     tap: int
     table: int
+    taps: Mapping[Run, int]
 
 
 @dataclass(frozen=True)
@@ -82,17 +85,35 @@ def pack_resident(network: Network, arch: Arch, storages: Mapping[str, Storage])
     for layer in network.layers:
         table = memories[Target.TABLE].put(layer.table or b"") // TABLE_ENTRIES
         for number, block in enumerate(layer.blocks):
-            taps = (
-                tap_entry(network, arch, storages, layer, tap, tap.plane - block.source_plane)
-                for tap in block.taps
-            )
+            taps, tap = memories[Target.TAP], 0
+            by_run = {
+                run: taps.put(little_endian(entries, TAP_ENTRY_BITS))
+                for run, entries in _by_run(network, arch, storages[layer.source], layer, block)
+            }
+            if not layer.step:
+                entries = (
+                    tap_entry(network, arch, storages, layer, at, at.plane - block.source_plane)
+                    for at in block.taps
+                )
+                tap = taps.put(little_endian(entries, TAP_ENTRY_BITS))
             addresses[layer.name, number] = Addresses(
                 wgt=memories[Target.WGT].put(weight_words(arch, layer.mode, block)),
                 param=memories[Target.PARAM].put(parameter_words(block)),
-                tap=memories[Target.TAP].put(little_endian(taps, TAP_ENTRY_BITS)),
+                tap=tap,
                 table=table,
+                taps=by_run,
             )
     return Resident({target: at.contents() for target, at in memories.items()}, addresses)
+
+
+def _by_run(
+    network: Network, arch: Arch, source: Storage, layer: Layer, block: Block
+) -> Iterator[tuple[Run, tuple[int, ...]]]:
+    """The tap entries of a block that is computed by line."""
+    _, height, width = network.shapes[layer.target]
+    if layer.step:
+        for run in runs(arch, layer, block, (0, height), width):
+            yield run, run_taps(arch, layer, block, run, source)
 
 
 def tap_entry(
@@ -103,7 +124,13 @@ def tap_entry(
     tap: Tap,
     plane: int,
 ) -> int:
-    """A tap that reads ``plane`` planes from where its instruction's source begins."""
+    """A tap that reads ``plane`` planes from where its instruction's source begins.
+
+    Raises
+    ------
+    CapacityError
+        It reads farther than an entry tells.
+    """
     source = storages[layer.source]
     y_phase, dy = tap.oy % layer.stride, tap.oy // layer.stride
     x_phase, dx = tap.ox % layer.stride, tap.ox // layer.stride
@@ -123,7 +150,10 @@ def tap_entry(
         "short_y": source.lines - lines,
         "short_x": source.columns - columns,
     }
-    return pack(TAP_ENTRY, values, f"tap of {layer.name!r}")
+    try:
+        return pack(TAP_ENTRY, values, f"tap of {layer.name!r}")
+    except EncodingError as error:
+        raise CapacityError(f"{layer.where}: {error}; use smaller maps") from error
 
 
 def weight_words(arch: Arch, mode: Mode, block: Block) -> bytes:

@@ -7,12 +7,13 @@ fences with which they run at once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from codesign import ir
 from codesign.arch import Arch
 from codesign.artifact import MapLayout
 from codesign.compiler.allocate import Key, Lives, Place, key
+from codesign.compiler.by_line import Run, run_fields, runs, source_pixel
 from codesign.compiler.layout import Storage, grid_width
 from codesign.compiler.network import PLAIN, Block, Layer, Network
 from codesign.compiler.resident import Resident
@@ -117,10 +118,8 @@ class _Schedule:
                 if number + 2 >= len(cuts):
                     yield from self._load_due(index)
                 for block_number, block in enumerate(at.layer.blocks):
-                    if tile.first >= plan.network.grid(at.layer, block)[0]:
-                        continue  # the others have a line more
-                    values = self._calc(at, tile, block_number, block)
-                    yield Step(Opcode.CALC, at.layer.where, values, index)
+                    for values in self._calcs(at, tile, block_number, block):
+                        yield Step(Opcode.CALC, at.layer.where, values, index)
                     yield from self._save_lines(index, tile, block)
             yield from self._save_pass(index)
         yield from self._save_inputs()
@@ -180,7 +179,18 @@ class _Schedule:
         return Transfers(plan.arch, storage, place, base, layout, name[1])
 
     # --- CALC --------------------------------------------------------------------------------
-    def _calc(self, at: Pass, tile: Tile, number: int, block: Block) -> dict[str, int]:
+    def _calcs(self, at: Pass, tile: Tile, number: int, block: Block) -> Iterator[dict[str, int]]:
+        if not at.layer.step:
+            if tile.first < self.plan.network.grid(at.layer, block)[0]:  # others have a line more
+                yield self._calc(at, tile, number, block)
+            return
+        width = self.plan.network.shapes[at.layer.target][2]
+        for run in runs(self.plan.arch, at.layer, block, (tile.first, tile.last), width):
+            yield self._calc(at, replace(tile, first=run.line), number, block, run)
+
+    def _calc(
+        self, at: Pass, tile: Tile, number: int, block: Block, run: Run | None = None
+    ) -> dict[str, int]:
         plan, layer = self.plan, at.layer
         network, lanes = plan.network, plan.arch.pixels
         source = plan.storages[layer.source]
@@ -189,8 +199,8 @@ class _Schedule:
         height, columns = (1, network.batch) if together else network.grid(layer, block)
         last = min(tile.last, height)
         origin = plan.place(layer.source, at.sample)
-        first = origin.row + block.source_plane * source.plane_rows
-        first = first * lanes + tile.first * pitch
+        first = (origin.row + block.source_plane * source.plane_rows) * lanes
+        first += source_pixel(layer, run, source, 0) if run else tile.first * pitch
         in_width = source.columns
         if network.is_vector(layer.source) and not together:
             first += at.sample or 0
@@ -200,19 +210,22 @@ class _Schedule:
         values = {
             "mode": int(layer.mode),
             "groups": groups(plan.arch, last - tile.first, columns, pitch),
-            "taps": len(block.taps), "tap_base": where.tap, "wgt_base": where.wgt,
+            "taps": len(block.taps), "tap_base": where.taps[run] if run else where.tap,
+            "wgt_base": where.wgt,
             "src_region": origin.region, "src_bank": bank,
             "src_row": row, "grid_width": pitch, "in_height": source.lines, "in_width": in_width,
             "y_start": tile.first, "pad": layer.pad, "out_height": last,
             "out_width": columns, "planes": block.planes, "param_base": where.param,
             "zero_point": layer.zero_point, "low": layer.low, "high": layer.high,
             "table": int(layer.table is not None), "table_id": where.table,
-            **self._map("dst", layer, layer.target, at.sample, tile.first, block),
+            **self._map("dst", layer, layer.target, at.sample, tile.first, block, run),
         }  # fmt: skip
-        return values | self._residual(layer, at.sample, tile.first, block)
+        if run:
+            values |= run_fields(run, plan.arch, network.shapes[layer.source][2])
+        return values | self._residual(layer, at.sample, tile.first, block, run)
 
     def _residual(
-        self, layer: Layer, sample: int | None, line: int, block: Block
+        self, layer: Layer, sample: int | None, line: int, block: Block, run: Run | None
     ) -> dict[str, int]:
         residual = layer.residual
         if residual is None:
@@ -224,14 +237,16 @@ class _Schedule:
             "acc_multiplier": residual.acc_multiplier,
             "res_multiplier": residual.res_multiplier,
             "add_shift": residual.add_shift,
-            **self._map("res", layer, residual.tensor, sample, line, block),
+            **self._map("res", layer, residual.tensor, sample, line, block, run),
         }
 
     def _map(
-        self, prefix: str, layer: Layer, tensor: str, sample: int | None, line: int, block: Block
-    ) -> dict[str, int]:
+        self, prefix: str, layer: Layer, tensor: str, sample: int | None, line: int, block: Block,
+        run: Run | None,
+    ) -> dict[str, int]:  # fmt: skip
         """Destination or residual fields: the block's planes of a map from a grid line on, the
-        phase plane that the block makes or the four that CALC splits it into."""
+        phase plane that the block makes or the four that CALC splits it into; or of the pixels of
+        a run."""
         plan, lanes = self.plan, self.plan.arch.pixels
         storage, place = plan.storages[tensor], plan.place(tensor, sample)
         split = storage.factor > layer.out_stride
@@ -241,8 +256,8 @@ class _Schedule:
             first += storage.phase_pixel(storage.phase(*block.phase), lanes)
         if plan.network.is_vector(tensor):
             first += sample or 0
-        row, bank = divmod(first, lanes)
-        pitch_row, pitch_bank = divmod(storage.pitch, lanes)
+        row, bank = divmod(first + (run.column if run else 0), lanes)
+        pitch_row, pitch_bank = divmod(run.every if run else storage.pitch, lanes)
         return {
             f"{prefix}_region": place.region, f"{prefix}_bank": bank, f"{prefix}_row": row,
             f"{prefix}_pitch_bank": pitch_bank, f"{prefix}_pitch_row": pitch_row,
@@ -260,6 +275,7 @@ class _Schedule:
         return (
             any(output.tensor == at.layer.target for output in plan.network.outputs)
             and not plan.network.is_vector(at.layer.target)
+            and not at.layer.step
             and not storage.split
             and contiguous(storage)
             and beats >= _SMALL_SAVE

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import gcd, lcm
 
 from codesign.arch import Arch
+from codesign.compiler.by_line import runs
 from codesign.compiler.layout import Storage, grid_width
 from codesign.compiler.network import Layer, Network
 from codesign.cost.cycles import (
@@ -85,6 +86,9 @@ def chunks(network: Network, arch: Arch, storages: Mapping[str, Storage]) -> tup
 
 def _groups_of(network: Network, arch: Arch, storages: Mapping[str, Storage], layer: Layer) -> int:
     height, width = network.grid(layer)
+    if layer.step:
+        line = runs(arch, layer, layer.blocks[0], (0, 1), width)
+        return height * sum(run.groups(arch) for run in line)
     return groups(arch, height, width, grid_width(network, arch, storages, layer))
 
 
@@ -168,6 +172,8 @@ def tiles(
     which it is done first, by the closed forms of ``codesign.cost``."""
     source, target = storages[layer.source], storages[layer.target]
     height = whole(network, storages, layer).last
+    if layer.step:  # its result may be saved by plane, its source is small where it is not streamed
+        return (whole(network, storages, layer),)
     pitch = grid_width(network, arch, storages, layer)
     step = arch.pixels // gcd(arch.pixels, pitch)  # lines that fill whole groups
     if saving:

@@ -7,6 +7,7 @@ of one sample, and vectors are maps of 1 by 1.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -166,10 +167,19 @@ class Network:
     """Operation name -> its place in the user's network, for messages."""
     host_steps: tuple[tuple[int, str], ...] = ()
     """(index of an output, ``codesign.artifact.HostStep.op``): what follows it, in order."""
+    coded_as: Mapping[str, str] = field(default_factory=dict)
+    """Tensor -> the operation, or input, whose result's int8 coding it shares: values only move."""
 
     def uses(self, tensor: str) -> int:
         """How often operations and outputs read the tensor."""
         return sum(op_inputs(op).count(tensor) for op in self.ops) + self.outputs.count(tensor)
+
+    def shared_coding(self, tensor: str) -> str | None:
+        """The tensor of the coding that ``tensor`` shares, where that is still there."""
+        source = self.coded_as.get(tensor)
+        if source in self.inputs:
+            return source
+        return next((op.y for op in self.ops if op.name == source), None)
 
     def producer(self, tensor: str) -> Op | None:
         return next((op for op in self.ops if op.y == tensor), None)
@@ -178,6 +188,13 @@ class Network:
 def op_inputs(op: Op) -> tuple[str, ...]:
     """Names of the tensors that an operation reads."""
     return (op.a, op.b) if isinstance(op, Add) else (op.x,)
+
+
+def rename_inputs(op: Op, names: Mapping[str, str]) -> Op:
+    """The operation reading the tensors that ``names`` has for those that it reads."""
+    if isinstance(op, Add):
+        return dataclasses.replace(op, a=names.get(op.a, op.a), b=names.get(op.b, op.b))
+    return dataclasses.replace(op, x=names.get(op.x, op.x))
 
 
 def output_shape(op: Op, shapes: Mapping[str, Shape]) -> Shape:

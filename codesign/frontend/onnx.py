@@ -1,7 +1,7 @@
-"""ONNX models become float networks, or, where they are quantised (QDQ), graphs.
+"""ONNX models become float networks, or, where they are quantised (QDQ, QONNX), graphs.
 
 Float models go through our own calibration, as torch's do. QDQ models, as ONNX Runtime's static
-quantiser makes them, keep their own scales and zero points; nothing is calibrated.
+quantiser makes them, and QONNX ones, which Brevitas exports, keep their own scales and zero points.
 """
 
 from __future__ import annotations
@@ -9,40 +9,53 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from codesign import ir
 from codesign.artifact import HostStep
 from codesign.errors import GraphError
 from codesign.frontend import network as net
+from codesign.frontend import onnx_channels as channels
 from codesign.frontend import onnx_pointwise as pointwise
 from codesign.frontend import onnx_qdq as qdq
+from codesign.frontend import onnx_qonnx as qonnx
 from codesign.frontend import onnx_windows as windows
 from codesign.frontend.ends import host_steps
 from codesign.frontend.onnx_evaluate import fold
 from codesign.frontend.onnx_file import ModelFile, Node, array_of_shape, read_model
-from codesign.frontend.onnx_scope import Scope
-from codesign.frontend.passes import remove_dead, simplify
-from codesign.quant.operations import quantize_op
-from codesign.quant.values import Coding
+from codesign.frontend.onnx_graph import quantized_graph
+from codesign.frontend.onnx_scope import Quantized, Scope
+
+if TYPE_CHECKING:
+    from codesign.quant.calibrate import Method
 
 _DEFAULT_DOMAINS = ("", "ai.onnx")
-_QONNX_KINDS = ("Quant", "BipolarQuant", "IntQuant", "FloatQuant", "Trunc")
+_MOVING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
 
 
 class ClampedWeightsWarning(UserWarning):
     """Weights of -128, which the machine does not have, have become -127."""
 
 
+class CalibratedWarning(UserWarning):
+    """A quantised model left tensors unquantised, whose scales came from calibration."""
+
+
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """A graph, and what the host does behind it."""
+    """A graph, and what the host does behind it.
+
+    ``names``: of the graph's tensors, which of the file's tensors they are: of those that are
+    quantised the rounded values or codes first, then the values before that. ``calibrated`` are
+    those that the file leaves unquantised.
+    """
 
     graph: ir.Graph
     host_steps: tuple[HostStep, ...]
+    names: Mapping[str, tuple[str, ...]]
+    calibrated: tuple[str, ...] = ()
 
 
 def load_onnx(path: str | os.PathLike[str]) -> net.Network:
@@ -58,17 +71,26 @@ def load_onnx(path: str | os.PathLike[str]) -> net.Network:
     return import_float(read_model(path))
 
 
-def load_qdq(path: str | os.PathLike[str], batch: int = 1) -> Imported:
+def load_qdq(
+    path: str | os.PathLike[str],
+    batch: int = 1,
+    calibration: net.FloatArray | None = None,
+    method: Method = "minmax",
+) -> Imported:
     """The graph of a quantised ``.onnx`` file, for ``batch`` samples of one inference.
 
-    Raises as ``load_onnx``.
+    Tensors that the file does not quantise, such as the logits of most QONNX models, get their
+    scale from ``calibration``, inputs [K, C, H, W], by a method of ``quant.calibrate``; without it
+    they are refused. Raises as ``load_onnx``.
 
     Warns
     -----
     ClampedWeightsWarning
         Weights of -128 were clamped to -127.
+    CalibratedWarning
+        Scales came from ``calibration``.
     """
-    return import_qdq(read_model(path), batch)
+    return import_qdq(read_model(path), batch, calibration, method)
 
 
 def import_float(model: ModelFile) -> net.Network:
@@ -80,7 +102,12 @@ def import_float(model: ModelFile) -> net.Network:
     return network
 
 
-def import_qdq(model: ModelFile, batch: int = 1) -> Imported:
+def import_qdq(
+    model: ModelFile,
+    batch: int = 1,
+    calibration: net.FloatArray | None = None,
+    method: Method = "minmax",
+) -> Imported:
     """Convert a quantised file that has been read."""
     scope = _convert(model)
     for tensor in sorted(scope.coded_here & scope.read_real.keys()):
@@ -89,27 +116,23 @@ def import_qdq(model: ModelFile, batch: int = 1) -> Imported:
             f"it reads {tensor!r} unquantised, others read its codes; quantise every layer",
         )
     plain = _network(scope)
-    # a coded tensor is rounded and saturated: as an output, it is not merged with what reads it
-    kept = tuple(name for name in scope.codings if name not in plain.outputs)
-    network = simplify(dataclasses.replace(plain, outputs=(*plain.outputs, *kept)))
-    outputs = network.outputs[: len(plain.outputs)]
-    network = remove_dead(dataclasses.replace(network, outputs=outputs))
-    codings = _codings(scope, network)
-    graph = ir.Graph(
-        name=model.name,
-        batch=batch,
-        tensors={
-            name: ir.Tensor(name, shape, codings[name].scale, codings[name].zero_point)
-            for name, shape in network.shapes.items()
-        },
-        ops=tuple(_quantized_op(scope, op, codings) for op in network.ops),
-        inputs=network.inputs,
-        outputs=outputs,
-        origin={op.name: scope.origin[op.name] for op in network.ops},
-    )
-    ir.verify(graph)
-    _warn(scope)
-    return Imported(graph, host_steps(plain, graph))
+    graph, calibrated = quantized_graph(scope, plain, batch, calibration, method)
+    _warn(scope, calibrated)
+    return Imported(graph, host_steps(plain, graph), _names(scope, graph.tensors), calibrated)
+
+
+def float_names(model: ModelFile, tensors: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Of a float network's tensors, which of the file's they are, as ``Imported.names``."""
+    known = {model.input, *(name for node in model.nodes for name in node.outputs)}
+    return {name: (name,) for name in tensors if name in known}
+
+
+def _names(scope: Scope, tensors: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    coded = scope.coded_names
+    return {
+        name: (coded[name], *known) if name in coded else known
+        for name, known in float_names(scope.model, tensors).items()
+    }
 
 
 # --- nodes -------------------------------------------------------------------------------------
@@ -121,8 +144,13 @@ def _convert(model: ModelFile) -> Scope:
 
 
 def _convert_node(scope: Scope, node: Node) -> None:
+    if node.domain in qonnx.DOMAINS:
+        qonnx.convert(scope, node)
+        return
     if node.domain not in _DEFAULT_DOMAINS:
-        raise scope.unsupported(node, _foreign(node))
+        raise scope.unsupported(
+            node, f"its domain is {node.domain!r}; operators of ONNX itself are accepted"
+        )
     computed = [name for name in node.inputs if name in scope.values]
     if node.kind == "Shape" and computed:
         _shape(scope, node)
@@ -132,15 +160,6 @@ def _convert_node(scope: Scope, node: Node) -> None:
         OPERATORS[node.kind](scope, node)
     else:
         raise scope.unsupported(node, REMEDIES.get(node.kind, ACCEPTED))
-
-
-def _foreign(node: Node) -> str:
-    if node.kind in _QONNX_KINDS:
-        return (
-            "QONNX (Brevitas) is not read yet; export in the QDQ format "
-            "(brevitas.export.export_onnx_qcdq)"
-        )
-    return f"its domain is {node.domain!r}; operators of ONNX itself are accepted"
 
 
 def _fold(scope: Scope, node: Node) -> None:
@@ -154,8 +173,22 @@ def _fold(scope: Scope, node: Node) -> None:
         raise scope.unsupported(node, "control flow is not accepted; export a traced model")
     try:
         scope.constants.update(fold(node, scope.constants, scope.model.opset))
+        if node.kind in _MOVING and node.inputs[0] in scope.quantized:
+            _move_codes(scope, node)
     except (RuntimeError, TypeError, ValueError, LookupError) as error:
         raise scope.broken(node, f"its constants cannot be computed: {error}") from error
+
+
+def _move_codes(scope: Scope, node: Node) -> None:
+    """What moves a constant's values moves their codes."""
+    x, y = node.inputs[0], node.outputs[0]
+    known, moved = scope.quantized[x], []
+    for values in (known.codes, known.scales):
+        made = fold(node, {**scope.constants, x: values}, scope.model.opset)
+        moved.append(made[y])
+    scope.quantized[y] = Quantized(moved[0], moved[1])
+    if x in scope.asymmetric:
+        scope.asymmetric[y] = scope.asymmetric[x]
 
 
 def _shape(scope: Scope, node: Node) -> None:
@@ -193,11 +226,16 @@ OPERATORS: Mapping[str, Callable[[Scope, Node], None]] = {
     "ReduceMax": windows.reduce_map,
     "Pad": windows.pad,
     "Relu": pointwise.clamp,
-    "Clip": pointwise.clamp,
+    **dict.fromkeys(("Clip", "Max", "Min"), pointwise.clamp),
     **dict.fromkeys(sorted(pointwise.FUNCTIONS), pointwise.function),
     **dict.fromkeys(sorted(pointwise.ARITHMETIC), pointwise.arithmetic),
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), pointwise.reshape),
     "Transpose": pointwise.transpose,
+    "Concat": channels.concat,
+    "Split": channels.split,
+    "Slice": channels.take_slice,
+    "PRelu": pointwise.parametric,
+    "Cast": pointwise.cast,
     "Identity": pointwise.identity,
     "Dropout": pointwise.identity,
     "QuantizeLinear": qdq.quantize_linear,
@@ -216,8 +254,6 @@ REMEDIES: Mapping[str, str] = {
     "ConvTranspose": "the machine cannot write interleaved pixels; use a convolution at the "
     "smaller size",
     "LogSoftmax": "leave it out, or end with Softmax: both keep the order of their inputs",
-    "Concat": "the machine cannot join channels of float networks; add, or import an int8 TFLite "
-    "model",
 }
 """What to do about some operators that are refused."""
 
@@ -242,51 +278,18 @@ def _network(scope: Scope) -> net.Network:
         outputs.append(value.tensor)
     return net.Network(
         model.name, scope.shapes, tuple(scope.ops), (model.input,), tuple(outputs), scope.origin,
-        tuple(steps),
+        tuple(steps), scope.coded_as,
     )  # fmt: skip
 
 
-def _codings(scope: Scope, network: net.Network) -> dict[str, Coding]:
-    """The coding of every tensor: the model's, which what moves values passes on."""
-    codings = {name: code for name, code in scope.codings.items() if name in network.shapes}
-    moving = [op for op in network.ops if isinstance(op, net.MaxPool2d | net.Flatten)]
-    for op in reversed(moving):
-        if op.x not in codings and op.y in codings:
-            codings[op.x] = codings[op.y]
-    for op in moving:
-        if op.x in codings and codings.setdefault(op.y, codings[op.x]) != codings[op.x]:
-            raise GraphError(
-                f"{scope.origin[op.name]}: its input and output have different scales or zero "
-                "points; quantise its input"
-            )
-    for name in network.shapes:
-        if name not in codings:
-            maker = network.producer(name)
-            place = scope.origin[maker.name] if maker else f"input {name!r}"
-            raise GraphError(
-                f"{place}: its result {name!r} is not quantised; quantise every layer "
-                "(quantize_static without op_types_to_quantize and nodes_to_exclude)"
-            )
-    return codings
-
-
-def _quantized_op(scope: Scope, op: net.Op, codings: Mapping[str, Coding]) -> ir.Op:
-    given = scope.weights.get(op.name)
-    if given and not (
-        isinstance(op, net.Conv2d)
-        and np.array_equal(op.weight.reshape(-1), given.values.reshape(-1))
-    ):
-        raise GraphError(
-            f"{scope.origin[op.name]}: a scale per channel follows it unquantised; fold batch "
-            "normalisation before quantising (quant_pre_process)"
+def _warn(scope: Scope, calibrated: Sequence[str]) -> None:
+    if calibrated:
+        warnings.warn(
+            f"{scope.model.name}: the model does not quantise {', '.join(calibrated)}; calibration "
+            "chose the scales",
+            CalibratedWarning,
+            stacklevel=4,
         )
-    try:
-        return quantize_op(op, codings, given.scales if given else None)
-    except ValueError as error:  # of arithmetic: scales out of all proportion
-        raise GraphError(f"{scope.origin[op.name]}: {error}") from error
-
-
-def _warn(scope: Scope) -> None:
     if scope.clamped:
         places = ", ".join(f"{count} in {where}" for where, count in scope.clamped.items())
         warnings.warn(

@@ -28,7 +28,7 @@ class Function:
         feeds = {self._x: np.asarray(x, np.float32), **self._constants}
         with np.errstate(all="ignore"):
             (result,) = self._evaluator.run(None, feeds)
-        return np.asarray(result, np.float32)
+        return np.asarray(result, np.float32).reshape(np.shape(x))  # constants may have more axes
 
 
 def fold(node: Node, constants: dict[str, Array], opset: int) -> dict[str, Array]:
@@ -36,7 +36,6 @@ def fold(node: Node, constants: dict[str, Array], opset: int) -> dict[str, Array
     needed = {name: constants[name] for name in node.inputs if name}
     outputs = tuple(name for name in node.outputs if name)
     with np.errstate(all="ignore"):
-        opset = max(opset, _IMPLEMENTED_FROM.get(node.kind, 0))
         results = _evaluator((node,), tuple(needed), outputs, opset).run(None, needed)
     return {name: np.asarray(value) for name, value in zip(outputs, results, strict=True)}
 
@@ -44,6 +43,7 @@ def fold(node: Node, constants: dict[str, Array], opset: int) -> dict[str, Array
 def _evaluator(
     nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str], opset: int
 ) -> ReferenceEvaluator:
+    opset = max(opset, *(_IMPLEMENTED_FROM.get(node.kind, 0) for node in nodes))
     graph = onnx.helper.make_graph(
         [node.proto for node in nodes],
         "part",

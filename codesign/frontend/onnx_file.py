@@ -22,6 +22,8 @@ from codesign.errors import GraphError
 OLDEST_OPSET = 11
 """Clip and Pad take their bounds and amounts as inputs from then on."""
 _FLOAT, _CODES = onnx.TensorProto.FLOAT, (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+QUANTIZING = ("QuantizeLinear", "DequantizeLinear", "Quant", "IntQuant", "Trunc")
+"""Operators of the QDQ format and of QONNX that bring scales."""
 Array = npt.NDArray[Any]
 
 
@@ -46,22 +48,27 @@ class Node:
 @dataclass(frozen=True, eq=False)
 class ModelFile:
     """The graph of a file. ``extents`` are the input's without its ``batch``, which is 1 where the
-    file leaves it open; ``takes_codes``: it is int8 or uint8."""
+    file leaves it open; ``input_type`` is float32, int8 or uint8."""
 
     name: str
     opset: int
     input: str
     extents: tuple[int, ...]
     batch: int
-    takes_codes: bool
+    input_type: np.dtype[Any]
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     constants: Mapping[str, Array]
 
     @property
+    def takes_codes(self) -> bool:
+        """Whether the input is of int8 or uint8 codes."""
+        return self.input_type.kind in "iu"
+
+    @property
     def quantized(self) -> bool:
         """Whether nodes quantise or dequantise: the file brings its own scales."""
-        return any(node.kind in ("QuantizeLinear", "DequantizeLinear") for node in self.nodes)
+        return any(node.kind in QUANTIZING for node in self.nodes)
 
 
 def read_model(path: str | os.PathLike[str]) -> ModelFile:
@@ -73,15 +80,21 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
         The file is damaged or contradicts itself, is of an opset that is not accepted, or has not
         one input of known shape.
     """
+    return from_proto(load_checked(path), Path(path).stem)
+
+
+def load_checked(path: str | os.PathLike[str]) -> onnx.ModelProto:
+    """The model of a file, with its external data; ``GraphError`` where it is damaged."""
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise GraphError(
-            f"{os.fspath(path)} is no valid ONNX model: {reason}; export it again"
-        ) from error
-    return from_proto(model, Path(path).stem)
+        remedy = "export it again"
+        if "stored in" in reason or "External data" in reason:
+            remedy = "put its whole data file beside the model"
+        raise GraphError(f"{os.fspath(path)} is no valid ONNX model: {reason}; {remedy}") from error
+    return model
 
 
 def from_proto(model: onnx.ModelProto, name: str) -> ModelFile:
@@ -105,7 +118,7 @@ def from_proto(model: onnx.ModelProto, name: str) -> ModelFile:
     batch, *extents = _extents(inputs[0])
     return ModelFile(
         name, opset, inputs[0].name, tuple(extents), batch,
-        inputs[0].type.tensor_type.elem_type in _CODES,
+        onnx.helper.tensor_dtype_to_np_dtype(inputs[0].type.tensor_type.elem_type),
         tuple(one.name for one in graph.output), _nodes(graph), constants,
     )  # fmt: skip
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
+import onnx
 
 from codesign.frontend import network as net
 from codesign.frontend.network import FloatArray
@@ -17,6 +19,7 @@ FUNCTIONS = frozenset(
      "Neg", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu")
 )  # fmt: skip
 """Operators of one tensor that become tables: ONNX's own definition of them is evaluated."""
+REAL_TYPES = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div"))
 
 
@@ -26,12 +29,41 @@ def function(scope: Scope, node: Node) -> None:
     _emit_function(scope, node, node.inputs[0], (node,), value.extents)
 
 
+def parametric(scope: Scope, node: Node) -> None:
+    """PRelu with one slope for all channels."""
+    value, slope = scope.value(node), scope.floats(node, 1)
+    if slope.size != 1:
+        raise scope.unsupported(
+            node, f"it has {slope.size} slopes, one for each channel; train with one for all "
+            "(num_parameters=1)"
+        )  # fmt: skip
+    _emit_function(scope, node, node.inputs[0], (node,), value.extents)
+
+
 def clamp(scope: Scope, node: Node) -> None:
-    """Relu and Clip."""
-    value = scope.value(node)
-    low, high = (0.0, math.inf) if node.kind == "Relu" else _bounds(scope, node)
+    """Relu, Clip, and Max and Min with a number."""
+    computed = 0
+    if node.kind == "Relu":
+        low, high = 0.0, math.inf
+    elif node.kind == "Clip":
+        low, high = _bounds(scope, node)
+    else:
+        computed, bound = _bound(scope, node)
+        low, high = (bound, math.inf) if node.kind == "Max" else (-math.inf, bound)
+    value = scope.value(node, computed)
     scope.emit(node, net.Clamp(node.name, value.tensor, node.outputs[0], low, high), value.extents)
-    scope.functions[node.outputs[0]] = (node.inputs[0], (node,))
+    scope.functions[node.outputs[0]] = (node.inputs[computed], (node,))
+
+
+def _bound(scope: Scope, node: Node) -> tuple[int, float]:
+    """Of Max or Min: the position of the tensor, and the number."""
+    computed = [place for place in range(len(node.inputs)) if scope.is_computed(node, place)]
+    if len(node.inputs) != 2 or len(computed) != 1:
+        raise scope.unsupported(node, "of several tensors it cannot be computed; add them instead")
+    bound = scope.floats(node, 1 - computed[0])
+    if bound.size != 1:
+        raise scope.unsupported(node, f"its bound has {bound.size} numbers; one is accepted")
+    return computed[0], float(bound.flat[0])
 
 
 def _bounds(scope: Scope, node: Node) -> tuple[float, float]:
@@ -164,6 +196,17 @@ def identity(scope: Scope, node: Node) -> None:
     scope.alias(node, scope.value(node))
 
 
+def cast(scope: Scope, node: Node) -> None:
+    """To a type of real values."""
+    kind = int(scope.attribute(node, "to", 0))
+    if kind not in REAL_TYPES:
+        name = {number: one for one, number in onnx.TensorProto.DataType.items()}.get(kind, kind)
+        raise scope.unsupported(
+            node, f"it casts to {name}; leave it out, the machine rounds results to int8"
+        )
+    scope.alias(node, scope.value(node))
+
+
 def reshape(scope: Scope, node: Node) -> None:
     """Flatten, Reshape, Squeeze, Unsqueeze: from maps to vectors."""
     value = scope.value(node)
@@ -176,7 +219,7 @@ def reshape(scope: Scope, node: Node) -> None:
         )
     shape = scope.shapes[value.tensor]
     if map_shape(extents) == shape:
-        scope.alias(node, type(value)(value.tensor, extents))
+        scope.alias(node, replace(value, extents=extents))
     elif extents[0] == math.prod(shape):
         op = net.Flatten(node.name, value.tensor, node.outputs[0])
         scope.emit(node, op, extents)
@@ -228,4 +271,4 @@ def transpose(scope: Scope, node: Node) -> None:
     target = tuple(extents[axis] for axis in order)[1:]
     if map_shape(target) != scope.shapes[value.tensor]:
         raise scope.unsupported(node, f"it makes {list(target)} of {list(extents)}; leave it out")
-    scope.alias(node, type(value)(value.tensor, target))
+    scope.alias(node, replace(value, extents=target))

@@ -12,7 +12,7 @@ import numpy as np
 from codesign.frontend import network as net
 from codesign.frontend.network import FloatArray
 from codesign.frontend.onnx_file import Array, Node
-from codesign.frontend.onnx_scope import Quantized, Scope, given
+from codesign.frontend.onnx_scope import Quantized, Scope, Value, given
 from codesign.quant.values import Coding
 
 UINT8_OFFSET = 128
@@ -26,21 +26,32 @@ def quantize_linear(scope: Scope, node: Node) -> None:
     value = scope.any_value(node)
     if value.is_codes:
         raise scope.unsupported(node, "it quantises codes; put a DequantizeLinear before it")
-    y = node.outputs[0]
     coding = _coding(scope, node)
-    if value.steps:
-        scope.alias(node, replace(value, is_codes=True))
-        return
+    if not value.steps:
+        value = set_coding(scope, node, value, coding)
+        scope.functions[node.outputs[0]] = (node.inputs[0], (node,))
+    scope.alias(node, replace(value, is_codes=True))
+
+
+def set_coding(scope: Scope, node: Node, value: Value, coding: Coding) -> Value:
+    """``value`` coded by ``node``; codes of another coding become a table, real values that others
+    code otherwise are computed once more."""
     known = scope.codings.get(value.tensor)
     if known is None:
         scope.codings[value.tensor] = coding
+        scope.coded_names[value.tensor] = node.outputs[0]
         if node.inputs[0] == value.tensor:
             scope.coded_here.add(value.tensor)
     elif known != coding:
-        scope.emit(node, net.Unary(node.name, value.tensor, y, _same), value.extents)
+        y = node.outputs[0]
+        if value.is_rounded:
+            scope.emit(node, net.Unary(node.name, value.tensor, y, _same), value.extents)
+        else:
+            scope.emit_again(node, value.tensor, y)
         scope.codings[y] = coding
-        value = scope.values[y]
-    scope.alias(node, replace(value, is_codes=True))
+        scope.coded_names[y] = y
+        value = replace(scope.values[y], extents=value.extents)
+    return replace(value, is_rounded=True)
 
 
 def dequantize_linear(scope: Scope, node: Node) -> None:
@@ -59,7 +70,9 @@ def dequantize_linear(scope: Scope, node: Node) -> None:
             node, f"it reads {name!r} with another scale or zero point than that was quantised "
             "with; use the same"
         )  # fmt: skip
-    scope.alias(node, replace(value, is_codes=False))
+    if not value.steps:
+        scope.functions[node.outputs[0]] = (name, (node,))
+    scope.alias(node, replace(value, is_codes=False, is_rounded=True))
 
 
 def _same(x: FloatArray) -> FloatArray:

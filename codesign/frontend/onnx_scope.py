@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from codesign.arith import WEIGHT_MIN
+from codesign.arith import INT8_MAX, INT8_MIN, WEIGHT_MIN
 from codesign.errors import GraphError, UnsupportedOpError
 from codesign.frontend import network as net
 from codesign.frontend.network import FloatArray
@@ -21,13 +22,14 @@ from codesign.quant.values import Coding
 class Value:
     """An ONNX tensor: the network's tensor that holds it, and its extents without the batch.
 
-    ``is_codes``: it is what a QuantizeLinear made, or an input of codes. ``steps`` are the host's,
-    by name, yet to be done.
+    ``is_codes``: it is what a QuantizeLinear made, or an input of codes. ``is_rounded``: it is real
+    values that codes stand for. ``steps`` are the host's, by name, yet to be done.
     """
 
     tensor: str
     extents: tuple[int, ...]
     is_codes: bool = False
+    is_rounded: bool = False
     steps: tuple[str, ...] = ()
 
 
@@ -50,9 +52,10 @@ class Weights:
 class Scope:
     """``values``, ``constants`` and ``quantized`` (constants that are codes) are by ONNX's names.
 
-    ``codings`` are those that the model gives, by the network's tensors; ``weights`` are by
-    operation. ``read_real`` are tensors that something reads unquantised, ``coded_here`` those that
-    a QuantizeLinear gave their coding. ``clamped`` counts weights of -128. By ONNX's names,
+    ``codings`` are those that the model gives, by the network's tensors; ``coded_as`` is the
+    network's; ``coded_names`` are ONNX's of rounded values; ``weights`` are by operation.
+    ``read_real`` are tensors that something reads unquantised, ``coded_here`` those that a
+    QuantizeLinear gave their coding. ``clamped`` counts weights of -128. By ONNX's names,
     ``asymmetric`` has constants' names and zero points, ``functions`` what a tensor is a function
     of, and the nodes between.
     """
@@ -66,6 +69,8 @@ class Scope:
         self.shapes: dict[str, Shape] = {}
         self.origin: dict[str, str] = {}
         self.codings: dict[str, Coding] = {}
+        self.coded_as: dict[str, str] = {}
+        self.coded_names: dict[str, str] = {}
         self.weights: dict[str, Weights] = {}
         self.read_real: dict[str, Node] = {}
         self.coded_here: set[str] = set()
@@ -187,6 +192,12 @@ class Scope:
                 node, f"its weights {name!r} are asymmetric (zero point {zero}); quantise them "
                 "symmetrically, to int8 (weight_type=QuantType.QInt8 of quantize_static)"
             )  # fmt: skip
+        least, most = int(codes.codes.min()), int(codes.codes.max())
+        if least < INT8_MIN or most > INT8_MAX:
+            raise self.unsupported(
+                node, f"its weights {node.inputs[1]!r} have codes {least}..{most}; quantise them "
+                "to signed ones of up to 8 bits"
+            )  # fmt: skip
         scales = (codes.scales.T if transposed else codes.scales).reshape(
             values.shape[1 if transposed else 0], -1
         )
@@ -209,9 +220,25 @@ class Scope:
         self.ops.append(op)
         self.shapes[op.y] = shape
         self.origin[op.name] = node.where
-        self.values[node.outputs[0]] = Value(op.y, shape if extents is None else extents)
-        if isinstance(op, net.MaxPool2d | net.Flatten | net.Pad) and op.x in self.codings:
-            self.codings[op.y] = self.codings[op.x]  # they move values, and make none but zero
+        source = op.x if isinstance(op, net.MaxPool2d | net.Flatten | net.Pad) else ""
+        moved = source in self.codings
+        if moved:
+            self.codings[op.y] = self.codings[source]  # they move values, and make none but zero
+        made = Value(op.y, shape if extents is None else extents, is_rounded=moved)
+        self.values[op.y if op.y in node.outputs else node.outputs[0]] = made
+
+    def emit_again(self, node: Node, tensor: str, y: str) -> None:
+        """``y`` is what makes ``tensor``, once more, from the nearest codes on."""
+        again: net.Op = next(op for op in self.ops if op.y == tensor)
+        coded = self.codings.keys() | {self.model.input}
+        renamed = {name: f"{y}:{name}" for name in net.op_inputs(again) if name not in coded}
+        for name, copy in renamed.items():
+            self.emit_again(node, name, copy)
+        name = f"{again.name}:{y}"
+        if again.name in self.weights:
+            self.weights[name] = self.weights[again.name]
+        again = dataclasses.replace(net.rename_inputs(again, renamed), name=name, y=y)
+        self.emit(node, again)
 
     def alias(self, node: Node, value: Value) -> None:
         """The node's output is ``value``."""

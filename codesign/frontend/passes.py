@@ -10,12 +10,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from codesign.frontend.network import (
-    Add,
     AvgPool2d,
     BatchNorm,
     Clamp,
@@ -32,6 +31,7 @@ from codesign.frontend.network import (
     Unary,
     op_inputs,
     output_shape,
+    rename_inputs,
     verify,
 )
 from codesign.ir import Pair, Window
@@ -44,7 +44,7 @@ def drop_identities(network: Network) -> Network:
     source: dict[str, str] = {}
     ops = []
     for op in network.ops:
-        op = _rename_inputs(op, source)
+        op = rename_inputs(op, source)
         flat = isinstance(op, Flatten) and network.shapes[op.x][1:] == (1, 1)
         if flat or isinstance(op, Identity):
             source[op.y] = op_inputs(op)[0]
@@ -66,9 +66,10 @@ def sink_flattens(network: Network) -> Network:
             and network.uses(op.x) == 1
         ):
             ops = list(network.ops)
-            ops[ops.index(flatten)] = dataclasses.replace(op, x=flatten.x, y=flatten.y)
-            ops[index] = dataclasses.replace(flatten, x=flatten.y, y=op.y)
-            shapes = {**network.shapes, flatten.y: network.shapes[flatten.x]}
+            computed = f"{op.y}:{flatten.x}"  # another map than flatten.y
+            ops[ops.index(flatten)] = dataclasses.replace(op, x=flatten.x, y=computed)
+            ops[index] = dataclasses.replace(flatten, x=computed, y=op.y)
+            shapes = {**network.shapes, computed: network.shapes[flatten.x]}
             return sink_flattens(dataclasses.replace(network, ops=tuple(ops), shapes=shapes))
     return network
 
@@ -141,12 +142,12 @@ def hoist_clamps(network: Network) -> Network:
         if isinstance(op, Clamp) and isinstance(pool, MaxPool2d):
             producer = network.producer(pool.x)
             if network.uses(op.x) == network.uses(pool.x) == 1 and isinstance(producer, Clamping):
-                place = ops.index(pool)
+                place, clamped = ops.index(pool), f"{op.y}:{pool.x}"  # another map than pool.y
                 ops[place], ops[index] = (
-                    dataclasses.replace(op, x=pool.x, y=pool.y),
-                    dataclasses.replace(pool, x=pool.y, y=op.y),
+                    dataclasses.replace(op, x=pool.x, y=clamped),
+                    dataclasses.replace(pool, x=clamped, y=op.y),
                 )
-                shapes = {**network.shapes, pool.y: network.shapes[pool.x]}
+                shapes = {**network.shapes, clamped: network.shapes[pool.x]}
                 return hoist_clamps(dataclasses.replace(network, ops=tuple(ops), shapes=shapes))
     return network
 
@@ -228,12 +229,6 @@ def simplify(network: Network, passes: Iterable[Pass] = PASSES) -> Network:
         network = one(network)
         verify(network)
     return network
-
-
-def _rename_inputs(op: Op, source: Mapping[str, str]) -> Op:
-    if isinstance(op, Add):
-        return dataclasses.replace(op, a=source.get(op.a, op.a), b=source.get(op.b, op.b))
-    return dataclasses.replace(op, x=source.get(op.x, op.x))
 
 
 def _unclamped(op: Clamping) -> bool:

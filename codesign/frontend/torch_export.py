@@ -27,40 +27,51 @@ def from_module(
 ) -> Network:
     """The float network of a module that takes one batch of maps [B, C, H, W] or vectors [B, F].
 
-    The module is exported as in evaluation (on a copy: its own mode and weights stay as they are).
+    The module is exported as ``export_module`` does.
 
     Raises
     ------
     UnsupportedOpError
         The module holds an operation that no unit can execute; the message names its place.
     """
+    name = name or type(module).__name__
+    return from_exported(export_module(module, example_input, name), name)
+
+
+def export_module(
+    module: torch.nn.Module, example_input: torch.Tensor, name: str
+) -> torch.export.ExportedProgram:
+    """The module's program as in evaluation (of a copy: its own mode and weights stay as they are).
+
+    Raises
+    ------
+    GraphError
+        torch.export cannot trace it.
+    """
     if not isinstance(module, torch.nn.Module) or not isinstance(example_input, torch.Tensor):
         raise TypeError(
             f"a torch module and a tensor are needed, not {type(module).__name__} and "
             f"{type(example_input).__name__}"
         )
-    name = name or type(module).__name__
     module = copy.deepcopy(module).eval()
     try:
         with _quiet():
-            program = torch.export.export(module, (example_input,))
+            return torch.export.export(module, (example_input,))
     except RuntimeError as error:  # as torch.export's own errors are
         reason = str(error).strip().partition("\n")[0]
         raise GraphError(f"torch.export cannot trace network {name!r}: {reason}") from error
-    return from_exported(program, name)
 
 
 def from_exported(program: torch.export.ExportedProgram, name: str = "network") -> Network:
     """The float network of an exported program with one input; see ``from_module``."""
-    with _quiet():
-        program = program.run_decompositions()
+    program = decomposed(program)
     signature = program.graph_signature
     inputs = [spec.arg.name for spec in signature.input_specs if spec.kind is InputKind.USER_INPUT]
     if len(inputs) != 1:
         raise GraphError(f"network {name!r} has {len(inputs)} inputs {inputs}; one is accepted")
     kinds = [spec.kind for spec in signature.output_specs]
     returned = [index for index, kind in enumerate(kinds) if kind is OutputKind.USER_OUTPUT]
-    converter = Converter(program.graph.nodes, _constants(program), inputs[0], returned)
+    converter = Converter(program.graph.nodes, placeholders(program), inputs[0], returned)
     for node in program.graph.nodes:
         converter.convert(node)
     changed = [s for s in signature.output_specs if s.kind is OutputKind.BUFFER_MUTATION]
@@ -71,6 +82,13 @@ def from_exported(program: torch.export.ExportedProgram, name: str = "network") 
     network = converter.network(name)
     verify(network)
     return network
+
+
+def decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The program in core ATen, whose nodes name the network's tensors."""
+    with _quiet():
+        found: torch.export.ExportedProgram = program.run_decompositions()
+    return found
 
 
 @contextlib.contextmanager
@@ -109,7 +127,7 @@ def _is_program(path: Path) -> bool:
         return any(name.endswith("/archive_format") for name in archive.namelist())
 
 
-def _constants(program: torch.export.ExportedProgram) -> dict[str, Any]:
+def placeholders(program: torch.export.ExportedProgram) -> dict[str, Any]:
     """Parameters, buffers and constants by the name of their placeholder."""
     values: dict[str, Any] = {**program.constants, **program.state_dict}
     return {

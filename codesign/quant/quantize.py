@@ -73,6 +73,7 @@ def _codings(network: net.Network, calibration: Calibration) -> dict[str, Coding
     for op in network.ops:
         if isinstance(op, net.MaxPool2d | net.Flatten):
             codings[op.y] = codings[op.x]
-        else:
-            codings[op.y] = coding(*calibration.ranges[op.y])
+            continue
+        shared = network.shared_coding(op.y) or op.y
+        codings[op.y] = codings.get(shared) or coding(*calibration.ranges[shared])
     return codings

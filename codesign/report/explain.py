@@ -55,37 +55,43 @@ def least_traffic(program: Program) -> float:
 
 @dataclasses.dataclass
 class CalcShape:
-    """A layer's CALCs: ``strips`` of lines that it is cut into, and the number of the depth-first
-    ``group`` whose layers take turns, None where the layer runs alone."""
+    """A layer's CALCs: ``panels`` of columns and, of the panel with the most, ``strips`` of lines
+    that it is cut into, and the number of the depth-first ``group`` whose layers take turns, None
+    where the layer runs alone."""
 
+    panels: int
     strips: int
     group: int | None
 
 
 def calc_shapes(program: Program, instructions: Sequence[Instruction]) -> dict[str, CalcShape]:
     """The cut of every layer, from its CALCs' lines and their order."""
+    panel_of = {i: at.panel for at in program.layers for i in range(at.first, at.last)}
     names = layer_of(program.layers)
-    lines: dict[str, set[tuple[int, int]]] = {layer.name: set() for layer in program.layers}
-    reach: dict[str, tuple[int, int]] = {}
+    lines: dict[str, dict[int, set[tuple[int, int]]]] = {at.name: {} for at in program.layers}
+    reach: dict[tuple[str, int], tuple[int, int]] = {}
     for index, at in enumerate(instructions):
         if at.opcode is Opcode.CALC:
-            name = names[index]
-            lines[name].add((at["y_start"], at["out_height"]))
-            reach[name] = reach.get(name, (index, index))[0], index
+            name, panel = names[index], panel_of[index]
+            lines[name].setdefault(panel, set()).add((at["y_start"], at["out_height"]))
+            reach[name, panel] = reach.get((name, panel), (index, index))[0], index
     groups = _groups(reach)
-    return {name: CalcShape(len(found), groups.get(name)) for name, found in lines.items()}
+    return {
+        name: CalcShape(len(found), max(map(len, found.values())), groups.get(name))
+        for name, found in lines.items()
+    }
 
 
-def _groups(reach: Mapping[str, tuple[int, int]]) -> dict[str, int]:
-    """Numbers of the layers whose stretches of CALCs overlap those of others."""
+def _groups(reach: Mapping[tuple[str, int], tuple[int, int]]) -> dict[str, int]:
+    """Numbers of the layers whose stretches of CALCs, in a panel, overlap those of others."""
     together: list[list[str]] = []
     end = -1
-    for name, (first, last) in sorted(reach.items(), key=lambda at: at[1]):
+    for (name, _), (first, last) in sorted(reach.items(), key=lambda at: at[1]):
         if first > end:
             together.append([])
         together[-1].append(name)
         end = max(end, last)
-    several = [names for names in together if len(names) > 1]
+    several = list(dict.fromkeys(tuple(names) for names in together if len(names) > 1))
     return {name: number for number, names in enumerate(several, start=1) for name in names}
 
 

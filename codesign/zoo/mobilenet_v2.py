@@ -54,18 +54,20 @@ class Bottleneck(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Images [B, 3, H, W] -> logits [B, 1000]."""
+    """Images [B, 3, H, W] -> logits [B, ``classes``]; ``width`` multiplies all channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: float = 1.0, classes: int = 1000) -> None:
         super().__init__()
-        layers, inputs = [_unit(3, 32, 3, stride=2)], 32
-        for expansion, outputs, count, stride in BOTTLENECKS:
+        inputs, features = int(32 * width), int(1280 * width)
+        layers = [_unit(3, inputs, 3, stride=2)]
+        for expansion, channels, count, stride in BOTTLENECKS:
+            outputs = int(channels * width)
             for block in range(count):
                 layers.append(Bottleneck(inputs, outputs, expansion, 1 if block else stride))
                 inputs = outputs
-        self.layers = nn.Sequential(*layers, _unit(inputs, 1280, 1))
+        self.layers = nn.Sequential(*layers, _unit(inputs, features, 1))
         self.average = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(1280, 1000)
+        self.classifier = nn.Linear(features, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of a batch."""

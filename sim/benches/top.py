@@ -123,7 +123,7 @@ class System:
         """One inference; its result must be the graph's."""
         made = program()
         x = network.inputs(made.graph.batch, seed)
-        _table(made, "inputs").write(x, self.windows["INPUT"].data)
+        _table(made, "inputs").pack(x, self.windows["INPUT"].data)
         self.windows["OUTPUT"].data[:] = 0
         assert await self.run(made.infer) == STATUS_DONE
         result = _table(made, "outputs").read(self.windows["OUTPUT"].data)
@@ -146,7 +146,8 @@ class System:
 
 
 def _table(made: Program, side: str) -> MapTable:
-    return MapTable(MapLayout(**asdict(getattr(made, side)[0])))
+    size = {"inputs": made.input_bytes, "outputs": made.output_bytes}[side]
+    return MapTable(MapLayout(**asdict(getattr(made, side)[0])), size)
 
 
 def _instruction(index: int) -> isa.Instruction:

@@ -118,14 +118,15 @@ def test_what_cannot_be_compared(
     assert message in outcome.err
 
 
-def test_only_quantised_models_and_npz_files(
-    model: Path, golden: Golden, codesign: Command, tmp_path: Path
-) -> None:
-    np.savez(tmp_path / "found.npz", **golden)
-    outcome = codesign("compare", "mine:network", "--golden", tmp_path / "found.npz")
-    assert "is no .tflite file" in outcome.err
+def test_only_npz_files(model: Path, golden: Golden, codesign: Command, tmp_path: Path) -> None:
     (tmp_path / "golden.npz").write_text("text")
     assert "is no .npz file" in codesign("compare", model, "--golden", tmp_path / "golden.npz").err
+    missing = codesign("compare", model, "--golden", tmp_path / "none.npz")
+    assert missing.code == 2
+    assert "none.npz'; give a file, or one of onnxruntime, torch" in missing.err
+    computed = codesign("compare", model, "--golden", "onnxruntime")
+    assert computed.code == 2
+    assert "onnxruntime computes .onnx files" in computed.err
 
 
 def test_a_tflite_file_is_compiled_and_run(

@@ -7,7 +7,16 @@ import pytest
 
 from codesign import ir, isa, registers
 from codesign.arch import preset
-from codesign.artifact import HostStep, LayerSpan, MapLayout, Part, Program
+from codesign.artifact import (
+    MANIFEST_DIGEST,
+    HostStep,
+    LayerSpan,
+    MapLayout,
+    Part,
+    Program,
+    manifest_digest,
+)
+from codesign.cost.energy import EnergyModel, Event
 from codesign.errors import ProgramError
 
 
@@ -46,6 +55,9 @@ def program(graph):
         scratch_bytes=16, layers=(LayerSpan("conv", "Conv2d", 1, 5, 1234),),
         tensors={"c": layout}, predicted_cycles=321, seed=9, versions={"codesign": "0"},
         host_steps=(HostStep("softmax", "t", {"beta": 1.0}),),
+        energy=EnergyModel("xc7", "pynq-z2", "literature", 1.0, 1.5,
+                           (Event("dense_mac", "compute", 2.0, 8.0, {"CALC_ACTIVE": 48.0}),),
+                           {"conv": {"dense_mac": 96.0}}),
     )  # fmt: skip
 
 
@@ -99,7 +111,14 @@ def rewrite(path, name, change):
 
 
 def edit_manifest(**changes):
-    return lambda text: json.dumps({**json.loads(text), **changes}).encode()
+    """What a wrong writer would make: the digest is that of the changed manifest."""
+
+    def change(text):
+        values = {**json.loads(text), **changes}
+        del values[MANIFEST_DIGEST]
+        return json.dumps({**values, MANIFEST_DIGEST: manifest_digest(values)}).encode()
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -107,13 +126,15 @@ def edit_manifest(**changes):
     [
         ("image.bin", lambda data: data[:-1] + b"\0", "the image does not match its digest"),
         ("graph.npz", lambda data: data + b"\0", "the graph does not match its digest"),
-        ("manifest.json", edit_manifest(format=99), "has format 99, this version reads 2"),
+        ("manifest.json", edit_manifest(format=99), "has format 99, this version reads 3"),
+        ("manifest.json", lambda text: text.replace(b'"seed": 9', b'"seed": 8'),
+         "the manifest does not match its digest"),
         ("manifest.json", edit_manifest(isa_version=0), "is for instruction set 0"),
         ("manifest.json", edit_manifest(fingerprint=0), "another fingerprint"),
         ("manifest.json", edit_manifest(setup={}), "the manifest is damaged"),
         ("manifest.json", lambda text: text[:-9], "is not a program"),
     ],
-)
+)  # fmt: skip
 def test_damage_is_refused(tmp_path, program, member, change, message):
     program.save(tmp_path / "a")
     rewrite(tmp_path / "a", member, change)

@@ -31,11 +31,15 @@ def start(program):
 def infer(machine, program, inputs):
     """Outputs and kept tensors by name, and what the run took."""
     for layout in program.inputs:
-        MapTable(layout).write(inputs[layout.name], machine.buffers[Base.INPUT])
+        table = MapTable(layout, program.input_bytes)
+        table.pack(inputs[layout.name], machine.buffers[Base.INPUT])
     run = machine.run(program.infer.offset, program.infer.count)
-    results = {at.name: MapTable(at).read(machine.buffers[Base.OUTPUT]) for at in program.outputs}
+    results = {
+        at.name: MapTable(at, program.output_bytes).read(machine.buffers[Base.OUTPUT])
+        for at in program.outputs
+    }
     kept = {
-        name: MapTable(at).read(machine.buffers[Base.SCRATCH])
+        name: MapTable(at, program.scratch_bytes).read(machine.buffers[Base.SCRATCH])
         for name, at in program.tensors.items()
     }
     return results, kept, run

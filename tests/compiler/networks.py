@@ -17,13 +17,15 @@ ARCHS = (
 )
 
 
-def _window(rng, size):
+def random_window(rng, size):
     """A kernel, stride, padding and dilation with an output on a map of ``size``; at times so wide
     that positions of the window, or all, lie beside the map.
     """
     while True:
         kernel = tuple(int(k) for k in rng.integers(1, 8, 2))
         stride = (int(rng.integers(1, 3)),) * 2
+        if rng.random() < 0.25:
+            stride = tuple(int(s) for s in rng.integers(1, 6, 2))
         farthest = int(rng.choice([2, 2, 4, 13]))
         dilation = tuple(int(d) for d in rng.integers(1, farthest, 2))
         beyond = int(rng.choice([1, 1, 9]))
@@ -43,7 +45,7 @@ def random_layer(seed):
     rng = np.random.default_rng(seed)
     b = Builder(rng, batch=int(rng.choice([1, 1, 2, 5])))
     size = _map(rng)
-    kernel, stride, padding, dilation = _window(rng, size)
+    kernel, stride, padding, dilation = random_window(rng, size)
     kind = rng.choice(["conv", "conv", "sparse", "depthwise", "grouped", "max", "avg"])
     channels = int(rng.integers(1, 20))
     if kind == "grouped":

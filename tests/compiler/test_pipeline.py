@@ -166,11 +166,13 @@ def test_flattened_branches_meet():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda b, x: b.conv(x, 4, stride=(3, 3)), r"Conv2d 'conv_t1': stride \(3, 3\) .* 1 or 2"),
-        (lambda b, x: b.conv(x, 4, stride=(1, 2)), r"stride \(1, 2\) is not supported; equal"),
         (
             lambda b, x: b.conv(x, 4, (2, 1), padding=(130, 0, 0, 0)),
             "reaches -130 pixels; a tap reaches -128 to 127",
+        ),
+        (
+            lambda b, x: b.conv(x, 4, (1, 1), (3, 3), (0, 0, 400, 0)),
+            r"dilation \(1, 1\) reaches -400 pixels; a tap reaches -384 to 381",
         ),
         (lambda b, x: b.global_pool(b.flatten(x)), "pools a flattened map"),
         (lambda b, x: b.conv(b.flatten(x), 4, padding=(2,) * 4), "a linear layer is accepted"),
@@ -197,9 +199,26 @@ def test_split_maps_are_written_added_and_saved_at_any_drain(pixels, drain, keep
     compile_and_check(graph, ROOMY.replace(pixels=pixels, drain=drain), 0, keep_tensors=keep)
 
 
+STRIDES = ((3, 3), (4, 4), (1, 2), (2, 1), (3, 1), (1, 5), (7, 4))
+
+
+@pytest.mark.parametrize("arch", [*ARCHS[:5], TINY.replace(act_depth=64, wgt_depth=160)])
+@pytest.mark.parametrize("stride", STRIDES)
+def test_any_stride(arch, stride):
+    """A map read at several strides, by line and split, results of which are added and pooled."""
+    b = Builder(np.random.default_rng(0))
+    x = b.conv(b.input((5, 19, 22)), 6)
+    y = b.conv(x, 7, (4, 5), stride, (2, 3, 1, 2), clamp=(-128, 127))
+    z = b.conv(x, 7, (3, 2), stride, (1, 3, 0, 1), groups=1, clamp=(-128, 127))
+    w = b.max_pool(x, (3, 3), stride, (1, 2, 2, 1))
+    v = b.avg_pool(b.conv(x, 6, stride=(2, 2)), (2, 3), stride, (1, 0, 1, 1))
+    total = b.add(y, z) if b.shape(y) == b.shape(z) else z
+    compile_and_check(b.graph(b.conv(total, 4, stride=(2, 2)), w, v), arch, 0)
+
+
 def test_message_tells_where_the_operation_stands():
     b = Builder(np.random.default_rng(0))
-    y = b.conv(b.input((2, 12, 12)), 4, stride=(3, 3))
+    y = b.conv(b.input((2, 12, 12)), 4, (2, 1), padding=(130, 0, 0, 0))
     graph = b.graph(y)
     graph = ir.Graph(
         "net", 1, graph.tensors, graph.ops, graph.inputs, graph.outputs, {"conv_t1": "Net.stem.0"}
@@ -213,8 +232,8 @@ def test_message_tells_where_the_operation_stands():
     [
         (
             TINY.replace(act_depth=16),
-            "'conv_t1': a strip of one line needs rows of 3 pixels for maps 't0' 24, 't1' 8; the "
-            "architecture has 3 regions of 16; raise act_depth to 24 or more",
+            "'conv_t1': a strip of one line by 4 columns needs rows of 3 pixels for maps 't0' 24, "
+            "'t1' 4; the architecture has 3 regions of 16; raise act_depth to 24 or more",
         ),
         (TINY.replace(wgt_depth=16), "needs 18 WGT words for one instruction, the architecture"),
         (

@@ -161,6 +161,22 @@ def test_padding_and_numbers() -> None:
     assert [type(op) for op in graph.ops] == [ir.Conv2d, ir.Table]
 
 
+def test_batch_normalisation_scales_its_convolution() -> None:
+    """Codes stay, a negative factor turns their signs; one that is zero leaves the offset."""
+    model = Model(["N", 3, 8, 8])
+    model.quantized(0.02, 128)
+    conv(model, 4, 3, per_channel=False)
+    factor = np.array([2, -1.5, 0, 0.3], np.float32)
+    variance = np.full(4, 1 - 1e-5, np.float32)
+    offset = np.array([0.5, 1, -2, 0], np.float32)
+    model.add("BatchNormalization", factor, offset, np.zeros(4, np.float32), variance)
+    model.quantized(0.05, 100)
+    (op,) = check(model, 0.05).ops
+    assert isinstance(op, ir.Conv2d)
+    expected = model.constants[weights(model)[0]] * np.array([1, -1, 0, 1])[:, None, None, None]
+    np.testing.assert_array_equal(op.weight, expected)
+
+
 def test_codes_in_and_out_and_softmax_on_the_host() -> None:
     model = Model(["N", 12], TensorProto.UINT8)
     parameters = (np.float32(0.02), np.array(130, np.uint8))
@@ -262,15 +278,6 @@ def test_another_scale_at_the_other_side() -> None:
     model.add("QuantizeLinear", np.float32(0.01), np.int8(0))
     model.add("DequantizeLinear", np.float32(0.02), np.int8(0))
     refused(model, UnsupportedOpError, "another scale or zero point")
-
-
-def test_batch_normalisation_behind_a_convolution() -> None:
-    model = begun()
-    conv(model, 4, 3)
-    one = np.ones(4, np.float32)
-    model.add("BatchNormalization", 2 * one, one, one, one)
-    model.quantized(0.03, 0, np.int8)
-    refused(model, GraphError, "Conv node .*fold batch normalisation before quantising")
 
 
 def test_scales_that_are_not_positive() -> None:

@@ -70,8 +70,13 @@ def test_external_data_that_is_missing(tmp_path: Path) -> None:
         location="weights.bin", size_threshold=0,
     )  # fmt: skip
     assert load_onnx(tmp_path / "net.onnx").ops
-    (tmp_path / "weights.bin").unlink()
-    with pytest.raises(GraphError, match="no valid ONNX model"):
+    data = tmp_path / "weights.bin"
+    data.write_bytes(data.read_bytes()[:-4])
+    remedy = r"tensor.*'?c0_0'?.*; put its whole data file beside the model"
+    with pytest.raises(GraphError, match=remedy):
+        load_onnx(tmp_path / "net.onnx")
+    data.unlink()
+    with pytest.raises(GraphError, match=remedy):
         load_onnx(tmp_path / "net.onnx")
 
 
@@ -123,7 +128,6 @@ NODES: dict[str, tuple[Callable[[Model], object], str]] = {
         lambda m: m.add("LSTM", np.ones((1, 4, 3), np.float32), np.ones((1, 4, 1), np.float32)),
         "LSTM node 'lstm0' is not supported: the machine executes Abs, Add, ArgMax",
     ),
-    "concatenation": (lambda m: m.add("Concat", "x", axis=1), "Concat node .*cannot join"),
     "product of two tensors": (
         lambda m: (m.add("Conv", ONES, pads=[1] * 4), m.add("Conv", ONES[:, :2], pads=[1] * 4),
                    m.add("Mul", "t0")),
@@ -203,15 +207,7 @@ def test_nodes(name: str) -> None:
     refused(model.proto(rank=4), CodesignError, match)
 
 
-def test_other_formats_of_quantised_models() -> None:
-    model = small()
-    one, zero = np.float32(1), np.float32(0)
-    domain = "qonnx.custom_op.general"
-    model.add("Quant", one, zero, np.float32(8), domain=domain)
-    refused(
-        model.proto(rank=4, domains={domain: 1}), UnsupportedOpError,
-        r"Quant node 'quant1' is not supported: QONNX \(Brevitas\) is not read yet; .*QDQ format",
-    )  # fmt: skip
+def test_other_formats() -> None:
     model = small()
     model.add("FusedConv", ONES, domain="com.microsoft")
     refused(

@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 
+from codesign.artifact import MANIFEST_DIGEST, manifest_digest
+from host.device import Overlay
 from host.driver import Accelerator
 from host.errors import AcceleratorError, DeviceMismatchError, ProgramFileError
 from host.manifest import read_program
 from tests.host.fake import FakeDevice, layout, manifest, write_program
 
 SETUP, INFER = 0, 192
-BUFFERS = ("PROGRAM", "INPUT", "OUTPUT", "SCRATCH", "TRACE")
+REGIONS = ("PROGRAM", "INPUT", "OUTPUT", "SCRATCH", "TRACE")
+BUFFERS = 6
+"""Program, scratch, inputs and outputs of two batches."""
 
 
 @pytest.fixture
@@ -64,15 +68,41 @@ def test_setup_runs_once(program):
 
 def test_buffers_are_flushed_before_and_invalidated_after(program):
     device = FakeDevice(77)
-    accelerator = Accelerator(device, trace=False)
+    accelerator = Accelerator(device)
     accelerator.load(program)
     device.log.clear()
     accelerator.run(codes(2))
-    assert device.log == ["flush", "invalidate"]
+    assert [entry for entry in device.log if entry in ("flush", "start", "invalidate")] == [
+        "flush", "start", "invalidate",
+    ]  # fmt: skip
+
+
+def test_an_inference_takes_few_operations(program):
+    device = FakeDevice(77, overlay=Overlay("net.bit", 77, 100e6, 32))
+    accelerator = Accelerator(device)
+    accelerator.load(program)
+    device.log.clear()
+    accelerator.run(codes(2))
+    assert [entry for entry in device.log if entry.startswith(("read", "write"))] == [
+        "read PROGRAM_BASE_LOW", "write CONTROL", "read STATUS",
+    ]  # fmt: skip
+
+
+def test_counters_are_read_when_they_are_asked_for_and_once(program):
+    device = FakeDevice(77)
+    accelerator = Accelerator(device)
+    accelerator.load(program)
+    accelerator.run(codes(2))
+    device.log.clear()
+    one = accelerator.report()
+    assert "read CYCLES_LOW" in device.log
+    device.log.clear()
+    assert accelerator.report() == one
+    assert device.log == []
 
 
 def test_report(program):
-    accelerator = Accelerator(FakeDevice(77))
+    accelerator = Accelerator(FakeDevice(77), trace=True)
     accelerator.load(program)
     accelerator.run(codes(2))
     report = accelerator.report()
@@ -85,6 +115,12 @@ def test_report(program):
     assert (first.name, first.cycles, first.macs) == ("conv", 400, 4800)
     assert (second.name, second.cycles, second.macs) == ("pool", cycles - 400, 0)
     assert first.utilization == pytest.approx(4800 / (400 * 48))
+    assert first.latency_ms == pytest.approx(1e3 * 400 / 100e6)
+    assert report.stalls["LOAD"]["dram"] == report.counters["LOAD_WAIT_DRAM"]
+    assert set(report.stalls) == {"LOAD", "CALC", "SAVE"}
+    assert report.energy is None
+    assert "no coefficients" in str(report)
+    assert "conv (Conv2d): 400 cycles" in str(report)
     assert [(r.unit, r.index) for r in report.trace] == [("LOAD", 1), ("CALC", 2), ("CALC", 3)]
     assert "trace" not in report.to_dict()
     assert len(accelerator.trace_records) == 48
@@ -92,7 +128,7 @@ def test_report(program):
 
 def test_without_trace_no_layers(program):
     device = FakeDevice(77)
-    accelerator = Accelerator(device, trace=False)
+    accelerator = Accelerator(device)
     accelerator.load(program)
     accelerator.run(codes(1))
     assert accelerator.report().layers == ()
@@ -146,7 +182,7 @@ def test_memory_outlives_an_interrupted_run(program):
         assert "reset" not in device.log
     assert "reset" in device.log
     assert device.buffers == []
-    assert all(device.registers[f"{name}_SIZE_LOW"] == 0 for name in BUFFERS)
+    assert all(device.registers[f"{name}_SIZE_LOW"] == 0 for name in REGIONS)
 
 
 def test_a_reset_that_does_not_end_keeps_the_memory(program):
@@ -158,18 +194,20 @@ def test_a_reset_that_does_not_end_keeps_the_memory(program):
     for use in (accelerator.unload, lambda: accelerator.run(codes(2))):
         with pytest.raises(TimeoutError, match=r"soft reset has not ended after \d+ waits"):
             use()
-    assert len(device.buffers) == len(BUFFERS)
+    assert len(device.buffers) == BUFFERS
 
 
 def test_programs_take_turns_on_a_device(program):
     device = FakeDevice(77)
-    with Accelerator(device) as one:
+    with Accelerator(device, trace=True) as one:
         one.load(program)
-        with Accelerator(device, trace=False) as other:
+        with Accelerator(device) as other:
             other.load(program)
             for turn, accelerator in enumerate((one, one, other, one)):
                 x = codes(2, seed=turn)
                 assert np.array_equal(accelerator.run(x), x + 1)
+            with pytest.raises(RuntimeError, match="another program has been on the device"):
+                other.report()
         loads, turns = [SETUP, SETUP], [SETUP, INFER, INFER, SETUP, INFER, SETUP, INFER]
         assert device.runs == loads + turns
         x = codes(2, seed=9)
@@ -197,7 +235,7 @@ def test_vectors_are_maps_of_one_pixel(tmp_path):
 @pytest.mark.parametrize(
     ("register", "remedy"),
     [
-        ("ID", "load its bitstream"),
+        ("ID", "load its overlay"),
         ("ISA_VERSION", "compile the program with the version"),
         ("FINGERPRINT", "compile the program for the device's architecture"),
     ],
@@ -220,7 +258,7 @@ def test_inputs_are_checked(program):
         accelerator.run(np.zeros((2, 5, 2, 3), np.int64))
     with pytest.raises(TypeError, match="2 inputs are given"):
         accelerator.run(codes(2), codes(2))
-    with pytest.raises(RuntimeError, match="before the first run"):
+    with pytest.raises(RuntimeError, match="no run has come to its end"):
         accelerator.report()
 
 
@@ -240,7 +278,7 @@ def test_buffers_are_freed(program):
     with Accelerator(device) as accelerator:
         accelerator.load(program)
         accelerator.load(program)
-        assert len(device.buffers) == 5
+        assert len(device.buffers) == BUFFERS
     assert device.buffers == []
 
 
@@ -250,13 +288,15 @@ def test_programs_are_checked(tmp_path):
     path.write_bytes(b"no zip")
     with pytest.raises(ProgramFileError, match="is not a program"):
         accelerator.load(path)
-    with pytest.raises(ProgramFileError, match="has format 9, this driver reads 2"):
-        accelerator.load(write_program(path, manifest(format=9)))
+    with pytest.raises(
+        ProgramFileError, match="has format 2, this driver reads 3; compile the network again"
+    ):
+        accelerator.load(write_program(path, manifest(format=2)))
     with pytest.raises(ProgramFileError, match="image does not match its digest"):
         accelerator.load(write_program(path, manifest(image_sha256="0")))
     damaged = manifest()
     del damaged["layers"]
-    with pytest.raises(ProgramFileError, match=r"is not a program.*layers"):
+    with pytest.raises(ProgramFileError, match=r"the manifest is damaged.*layers"):
         accelerator.load(write_program(path, damaged))
 
 
@@ -277,8 +317,22 @@ def test_programs_are_checked(tmp_path):
 )
 def test_damaged_values_are_refused(tmp_path, changes):
     path = write_program(tmp_path / "net.zip", manifest(**changes))
-    with pytest.raises(ProgramFileError, match="is not a program"):
+    with pytest.raises(ProgramFileError, match="the manifest is damaged"):
         Accelerator(FakeDevice(77)).load(path)
+
+
+def test_a_changed_manifest_is_refused(tmp_path):
+    values = manifest()
+    path = write_program(tmp_path / "net.zip", values | {MANIFEST_DIGEST: manifest_digest(values)})
+    with pytest.raises(ProgramFileError, match="the manifest does not match its digest"):
+        Accelerator(FakeDevice(77)).load(path)
+
+
+def test_half_a_program_is_refused(program):
+    content = program.read_bytes()
+    program.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ProgramFileError, match=r"half of one.*compile the network again"):
+        Accelerator(FakeDevice(77)).load(program)
 
 
 @pytest.mark.parametrize("changes", [{"offset": 10**6}, {"offset": -1}])

@@ -8,8 +8,9 @@ import pytest
 from codesign import artifact
 from codesign.quant.values import Coding
 from host import manifest
+from host.errors import ProgramFileError
 from host.manifest import MapLayout
-from host.maps import MapTable
+from host.maps import MapTable, check_apart
 
 PLAIN = ((0, 0),)
 
@@ -64,12 +65,15 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_write_follows_the_formula(layout):
+def test_pack_follows_the_formula(layout):
     rng = np.random.default_rng(5)
     codes = rng.integers(-128, 128, (layout.batch, *layout.shape), np.int8)
     buffer = np.full(4096, 99, np.uint8)
-    MapTable(layout).write(codes, buffer)
+    table = MapTable(layout, len(buffer))
+    table.pack(codes, buffer)
     expected = np.full(4096, 99, np.uint8)
+    # what lies between the map's own bytes is the zero point
+    expected[table.first : table.end] = np.int8(layout.zero_point).view(np.uint8)
     channels, height, width = layout.shape
     for f, (dy, dx) in enumerate(layout.fold):
         for b, c, y, x in np.ndindex(codes.shape):
@@ -82,14 +86,14 @@ def test_write_follows_the_formula(layout):
 @pytest.mark.parametrize("layout", [at for at in LAYOUTS if at.fold == PLAIN])
 def test_read_follows_the_formula(layout):
     buffer = np.random.default_rng(6).integers(0, 256, 4096, np.uint8)
-    codes = MapTable(layout).read(buffer)
+    codes = MapTable(layout, len(buffer)).read(buffer)
     assert codes.shape == (layout.batch, *layout.shape)
     for index in np.ndindex(codes.shape):
         assert codes[index] == np.int8(buffer[position(layout, *index)].view(np.int8))
 
 
 def test_quantize_rounds_ties_upwards_and_saturates():
-    table = MapTable(make((1, 1, 6), batch=1))
+    table = MapTable(make((1, 1, 6), batch=1), 4096)
     values = np.array([0.25, -0.25, 0.2, 1e9, -1e9, np.inf]).reshape(1, 1, 1, 6)
     assert table.quantize(values).ravel().tolist() == [-6, -7, -7, 127, -128, 127]
     codes = np.array([[[[-7, -6, 127]]]], np.int8)
@@ -98,7 +102,38 @@ def test_quantize_rounds_ties_upwards_and_saturates():
 
 def test_nan_is_refused():
     with pytest.raises(ValueError, match="'x' holds NaN"):
-        MapTable(make((1, 1, 1), batch=1)).quantize(np.full((1, 1, 1, 1), np.nan))
+        MapTable(make((1, 1, 1), batch=1), 4096).quantize(np.full((1, 1, 1, 1), np.nan))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_values_are_packed_as_their_codes_and_read_back(dtype):
+    layout = make((5, 3, 4), split=True)
+    table = MapTable(layout, 4096)
+    values = np.random.default_rng(7).normal(0, 30, (2, 5, 3, 4)).astype(dtype)
+    one, other = np.zeros((2, 4096), np.uint8)
+    table.pack(values, one)
+    codes = table.quantize(values)
+    table.pack(codes, other)
+    assert np.array_equal(one, other)
+    assert np.array_equal(table.read(one), codes)
+    assert np.array_equal(table.read_values(one), table.dequantize(codes))
+
+
+def test_a_batch_is_filled_with_its_last_sample():
+    layout = make((2, 2, 2), batch=4)
+    table = MapTable(layout, 4096)
+    buffer = np.zeros(4096, np.uint8)
+    codes = np.random.default_rng(9).integers(-128, 128, (2, 2, 2, 2), np.int8)
+    table.pack(codes, buffer)
+    assert np.array_equal(table.read(buffer), codes[[0, 1, 1, 1]])
+
+
+def test_maps_of_a_buffer_lie_apart():
+    one = make((2, 2, 2))
+    other = dataclasses.replace(one, name="y", offset=MapTable(one, 4096).end)
+    check_apart([MapTable(other, 4096), MapTable(one, 4096)])
+    with pytest.raises(ProgramFileError, match="maps 'x' and 'y' share bytes"):
+        check_apart([MapTable(at, 4096) for at in (one, dataclasses.replace(one, name="y"))])
 
 
 def test_host_and_compiler_agree_on_format_and_codes():
@@ -108,7 +143,7 @@ def test_host_and_compiler_agree_on_format_and_codes():
         layout = dataclasses.replace(make((1, 1, 500)), scale=scale, zero_point=zero_point)
         ties = scale * (rng.integers(-300, 300, 250) + 0.5)
         values = np.concatenate([ties, scale * rng.normal(0, 100, 250), [np.inf, -np.inf]])
-        table, coding = MapTable(layout), Coding(scale, zero_point)
+        table, coding = MapTable(layout, 4096), Coding(scale, zero_point)
         codes = table.quantize(values)
         assert np.array_equal(codes, coding.encode(values))
         assert np.array_equal(table.dequantize(codes), coding.decode(codes))

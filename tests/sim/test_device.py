@@ -34,7 +34,7 @@ def program(tmp_path_factory):
 def test_computes_what_the_graph_says(program):
     made, path = program
     with RtlDevice(TINY) as device:
-        accelerator = Accelerator(device, trace=False)
+        accelerator = Accelerator(device)
         accelerator.load(path)
         x = network.inputs(5)
         assert np.array_equal(accelerator.run(x), network.expected(x))
@@ -61,7 +61,7 @@ def test_stalls_and_latencies_change_cycles_only(program, seed):
 def test_trace_gives_every_instruction_and_layer(program):
     made, path = program
     with RtlDevice(TINY) as device:
-        accelerator = Accelerator(device)
+        accelerator = Accelerator(device, trace=True)
         accelerator.load(path)
         accelerator.run(network.inputs(2))
         report = accelerator.report()

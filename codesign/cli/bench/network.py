@@ -12,9 +12,9 @@ from codesign.arch import Arch
 from codesign.artifact import Program
 from codesign.cli.bench.row import Row
 from codesign.cli.bench.workload import SEED, Make, Workload, saved, workload
-from codesign.cli.compare import Golden, load_golden
 from codesign.cli.console import console
 from codesign.cli.devices import open_device
+from codesign.cli.golden import Golden, load_golden
 from codesign.cli.model import load_quantized
 from codesign.cli.session import Codes, counted, device_outputs, encode, graph_outputs
 from codesign.compiler import compile as compile_graph
@@ -121,7 +121,7 @@ def large(make: Make, arch: Arch, device: Device) -> list[Row]:
     seconds = time.perf_counter() - begin
     codes = encode(program, values)
     (expected,) = graph_outputs(graph, codes)
-    with saved(program, codes) as work, Accelerator(device, trace=False) as accelerator:
+    with saved(program, codes) as work, Accelerator(device) as accelerator:
         accelerator.load(work.path)
         (found,) = device_outputs(accelerator, codes, graph.batch)
         cycles = accelerator.report().counters["CYCLES"]
@@ -159,7 +159,7 @@ def _results(golden: Golden) -> npt.NDArray[np.int8]:
 def _run(work: Workload, device: Device) -> dict[str, int]:
     """Counters of the second inference, weights resident, of a device that computes rightly."""
     work.check(device)
-    with Accelerator(device, trace=False) as accelerator:
+    with Accelerator(device) as accelerator:
         accelerator.load(work.path)
         return dict(counted(accelerator, work.program, work.codes))
 

@@ -28,7 +28,7 @@ def measure(arch: Arch) -> list[Row]:
         build_seconds = time.perf_counter() - begin
         with workload(resnet8, arch) as work, RtlDevice(arch, cache=cache) as device:
             work.check(device)
-            with Accelerator(device, trace=False) as accelerator:
+            with Accelerator(device) as accelerator:
                 accelerator.load(work.path)
                 cycles, seconds = device.model.cycle, device.simulation_s
                 while device.simulation_s - seconds < LEAST_SECONDS:

@@ -39,7 +39,7 @@ class Workload:
         CodesignError
             One bit differs.
         """
-        with Accelerator(device, trace=False) as accelerator:
+        with Accelerator(device) as accelerator:
             accelerator.load(self.path)
             found = device_outputs(accelerator, self.codes, self.program.graph.batch)
         if not equal(found, graph_outputs(self.program.graph, self.codes)):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from codesign.compiler.allocate import Place
+from codesign.compiler.by_line import runs
 from codesign.compiler.layout import PHASES, Storage, grid_width
 from codesign.compiler.network import Layer
 from codesign.compiler.stream.work import Strip, Work
@@ -59,7 +60,9 @@ def buffers(
     names = (*work.external, *(layer.target for layer in work.layers))
     found = []
     for name in names:
-        lines = max((_lines(work, name, strip) for strip in strips if name in strip), default=0)
+        lines = max(
+            (strip_lines(work, strip, name) for strip in strips if name in strip), default=0
+        )
         if not lines:
             continue
         storage, lanes = work.storages[name], work.arch.pixels
@@ -70,7 +73,8 @@ def buffers(
     return tuple(found)
 
 
-def _lines(work: Work, name: str, strip: Strip) -> int:
+def strip_lines(work: Work, strip: Strip, name: str) -> int:
+    """Lines of a map that are on chip during a strip, of a phase plane where it is split."""
     first, last = strip[name]
     return -(-last // 2) - first // 2 if work.storages[name].split else last - first
 
@@ -224,7 +228,7 @@ def demand(work: Work, strips: Sequence[Strip]) -> Mapping[str, Demand]:
         for layer in work.layers:
             if layer.target in strip:
                 count = layer_groups(work, layer, strip)
-                taps = sum(len(block.taps) for block in layer.blocks)
+                taps = sum({at.plane: len(at.taps) for at in layer.blocks}.values())
                 pixels = count * work.arch.pixels * work.storages[layer.target].planes
                 read[layer.source] = read.get(layer.source, 0) + count * taps
                 write[layer.target] = write.get(layer.target, 0) + pixels // work.arch.drain
@@ -240,8 +244,13 @@ def demand(work: Work, strips: Sequence[Strip]) -> Mapping[str, Demand]:
 
 
 def layer_groups(work: Work, layer: Layer, strip: Strip) -> int:
-    """Groups of a block of a layer in a strip."""
+    """Groups of all blocks of a layer in a strip that have the same planes."""
     first, last = strip[layer.target]
+    if layer.step:
+        width = work.network.shapes[layer.target][2]
+        whole = replace(layer.blocks[0], lines=None, columns=None)
+        line = runs(work.arch, layer, whole, (first, first + 1), width)
+        return (last - first) * sum(run.groups(work.arch) for run in line)
     together = work.network.together(layer)
     columns = work.network.batch if together else work.network.shapes[layer.target][2]
     pitch = grid_width(work.network, work.arch, work.storages, layer)
@@ -249,8 +258,9 @@ def layer_groups(work: Work, layer: Layer, strip: Strip) -> int:
 
 
 def slots(work: Work, layer: Layer) -> int:
-    """Cycles that a group of all blocks of a layer takes."""
-    return sum(calc_interval(work.arch, len(block.taps)) for block in layer.blocks)
+    """Cycles that a group of all blocks of a layer takes, those of the same planes counted once."""
+    by_plane = {block.plane: len(block.taps) for block in layer.blocks}
+    return sum(calc_interval(work.arch, taps) for taps in by_plane.values())
 
 
 def map_words(work: Work, strip: Strip, name: str) -> int:
@@ -261,4 +271,4 @@ def map_words(work: Work, strip: Strip, name: str) -> int:
     phases = PHASES if storage.split else 1
     if name in work.external:
         phases = len(work.phases[name])
-    return storage.planes * phases * _lines(work, name, strip) * storage.pitch
+    return storage.planes * phases * strip_lines(work, strip, name) * storage.pitch

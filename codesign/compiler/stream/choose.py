@@ -1,4 +1,5 @@
-"""Which layers run as a group, in strips of how many lines: the quickest by closed forms.
+"""Which layers run as a group, in strips of how many lines, on panels of how many columns: the
+quickest by closed forms.
 
 Dynamic programming over runs of layers that follow each other; of plans that take equal time the
 one that moves fewer bytes.
@@ -24,7 +25,9 @@ from codesign.compiler.stream.buffers import (
     map_words,
     place,
     slots,
+    strip_lines,
 )
+from codesign.compiler.stream.panels import can_be_cut, panels, step
 from codesign.compiler.stream.tasks import SAVE_BEATS, Group
 from codesign.compiler.stream.work import Strip, Work, strips
 from codesign.cost.cycles import fetch_cycles, load_latency, pipeline_cycles, save_cycles
@@ -41,6 +44,12 @@ _KEPT = (4, 2)
 """Blocks that are kept of a map that is saved, or loaded, plane by plane."""
 _ROW = 8
 """About the cycles lost to a row of a transfer."""
+_PANELS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024)
+"""Numbers of panels that are tried."""
+_MOST_IN_PANELS = 3
+"""Layers of a group that is tried on panels where it does not fit on whole lines."""
+_SLOW = 1.3
+"""How many times its least cycles a group may take before it is tried on panels."""
 _RESIDENT = 0.95
 """Share of the weight memory that a group's weights may fill to stay there: a ring has a rest."""
 
@@ -95,34 +104,119 @@ def choose(context: Context) -> tuple[Group, ...]:
             work = context.work(first, last)
             if work is None:
                 break
-            found = min(_candidates(context, work), key=lambda at: at[0], default=None)
+            found = min(_ways(context, work), key=lambda at: at[0], default=None)
             if found is None:
                 refused = refused or (work if last == first + 1 else None)
                 continue
-            (cycles, beats), group = found
+            (cycles, beats), groups = found
             total = before[0][0] + cycles, before[0][1] + beats
             known = best[last]
             if known is None or total < known[0]:
-                best[last] = total, (*before[1], group)
+                best[last] = total, (*before[1], *groups)
     chosen = best[count]
     if chosen is None:
         if refused is None:
             raise AssertionError("every layer is a group of its own, or has been refused")
         raise CapacityError(_too_large(refused))
-    return _turned(context.arch, chosen[1])
+    return _turned(context, chosen[1])
+
+
+def too_wide(network: Network, arch: Arch, storages: Mapping[str, Storage]) -> frozenset[str]:
+    """Maps of layers of which not even the lowest strip fits. ``network``: of one sample."""
+    found = set[str]()
+    for layer in network.layers:
+        if not network.together(layer):
+            work = Work(network, arch, storages, (layer,), frozenset({layer.target}))
+            if _placed(work, _lowest(work), 1, _KEPT[-1], False) is None:
+                found |= {name for name in work.names if not network.is_vector(name)}
+    return frozenset(found)
+
+
+def _lowest(work: Work) -> tuple[Strip, ...]:
+    """Strips of as few lines as there can be."""
+    target = work.layers[-1].target
+    return strips(work, min(work.steps[target], work.height(target)))
+
+
+def _ways(context: Context, work: Work) -> Iterator[tuple[Cost, tuple[Group, ...]]]:
+    """Ways to run layers as a group, each with its cost: on whole lines, or on panels."""
+    least = None
+    for cost, group in _candidates(context, work):
+        least = cost[0] if least is None else min(least, cost[0])
+        yield cost, (group,)
+    if _worth_panels(work, least):
+        yield from _by_panels(context, work)
+
+
+def _worth_panels(work: Work, cycles: float | None) -> bool:
+    """Whether panels are weighed. They add transfers, so that they pay where lines do not fit, or
+    where strips are so low that the lines around them are loaded and computed many times."""
+    if not can_be_cut(work):
+        return False
+    if cycles is None:
+        return len(work.layers) <= _MOST_IN_PANELS
+    target = work.layers[-1].target
+    whole = {name: (0, work.height(name)) for name in work.names}
+    least = sum(layer_groups(work, layer, whole) * slots(work, layer) for layer in work.layers)
+    return work.storages[target].lines > 1 and cycles > _SLOW * least
+
+
+def _by_panels(context: Context, work: Work) -> Iterator[tuple[Cost, tuple[Group, ...]]]:
+    """The group on panels of several widths, the widest that fit."""
+    width, unit = work.storages[work.layers[-1].target].width, step(work)
+    tried = set[int]()
+    fitting = 0
+    for count in _PANELS:
+        size = -(-width // (count * unit)) * unit
+        if size >= width or size in tried:
+            continue
+        tried.add(size)
+        found = _on_panels(context, panels(work, size))
+        if found:
+            yield found
+            fitting += 1
+        if fitting == _TRIED:
+            return
+
+
+def _on_panels(context: Context, works: Sequence[Work]) -> tuple[Cost, tuple[Group, ...]] | None:
+    """The best groups of all panels; those of one shape are alike."""
+    cycles, beats = 0.0, 0
+    groups: list[Group] = []
+    known: dict[object, tuple[Cost, Group] | None] = {}
+    for work in works:
+        shape = bool(work.panel), _shape(work)
+        if shape not in known:
+            ways = _candidates(context, work)
+            known[shape] = min(ways, key=lambda at: at[0], default=None)
+        found = known[shape]
+        if found is None:
+            return None
+        cost, group = found
+        cycles, beats = cycles + cost[0], beats + cost[1]
+        groups.append(replace(group, work=work))
+    return ((cycles, beats), tuple(groups)) if groups else None
+
+
+def _shape(work: Work) -> object:
+    """What the strips of a panel and their places follow from."""
+    columns = work.columns or {}
+    widths = tuple((name, last - first) for name, (first, last) in columns.items())
+    offsets = tuple((layer.blocks[0].taps[0].ox) for layer in work.layers)
+    return widths, offsets
 
 
 def _candidates(context: Context, work: Work) -> Iterator[tuple[Cost, Group]]:
-    """Ways to run a group, each with its cost."""
+    """Heights of strips for a group, each with its cost."""
     found = 0
     for height in _heights(work):
         cut = strips(work, height)
-        several = len(cut) * context.whole.batch > 1
+        several = len(cut) * context.whole.batch > 1 or work.columns is not None
         for copies, kept in product((2, 1) if several else (1,), _KEPT):
             group = _placed(work, cut, copies, kept, False)
             if group:
                 found += 1
-                yield _cost(context, group, copies), group
+                yield _cost(context, group, copies), _used(context, group)
                 break
         if len(work.layers) == 1 and 1 < len(cut) <= work.arch.regions:
             group = _placed(work, cut, 1, _KEPT[0], True)
@@ -130,6 +224,16 @@ def _candidates(context: Context, work: Work) -> Iterator[tuple[Cost, Group]]:
                 yield _cost(context, group, 1), group
         if found == _TRIED:
             return
+
+
+def _used(context: Context, group: Group) -> Group:
+    """A group without the second copies that a single strip does not use: on a panel, there was
+    room for them so that the next panel can be loaded meanwhile."""
+    if len(group.strips) * context.whole.batch > 1:
+        return group
+    buffers = tuple(replace(at, copies=1) for at in group.buffers)
+    places: Placement = {key: place for key, place in group.places.items() if not key[1]}
+    return replace(group, buffers=buffers, places=places)
 
 
 def _placed(
@@ -168,12 +272,13 @@ def _cost(context: Context, group: Group, copies: int) -> Cost:
     """Cycles: of each strip the longest of computing, reading and writing, where a second copy of
     its maps lets them go on at once."""
     work, arch = group.work, group.work.arch
-    together = work.network.together(work.layers[0])
-    samples = 1 if together else context.whole.batch
+    samples = _samples(context, work)
     instances = len(group.strips) * samples
     weights, instructions = _weights(work)
     loaded = weights
-    if not group.by_block and weights * arch.beat_bytes > _RESIDENT * arch.wgt_bytes:
+    if weights * arch.beat_bytes <= _RESIDENT * arch.wgt_bytes and work.panel:
+        loaded = 0  # the panel before has loaded them
+    elif not group.by_block and weights * arch.beat_bytes > _RESIDENT * arch.wgt_bytes:
         loaded *= instances
     blocks = sum(len(layer.blocks) for layer in work.layers)
     saves = sum(len(layer.blocks) for layer in work.layers if layer.target in work.saved)
@@ -186,7 +291,7 @@ def _cost(context: Context, group: Group, copies: int) -> Cost:
         reads, writes = _moved(work, strip)
         traffic += samples * (reads + writes)
         reads += int(loaded / instances) + fetched + _ROW * (instructions // instances)
-        alone = copies == 1 and not group.by_block and instances > 1
+        alone = copies == 1 and not group.by_block and (instances > 1 or work.columns is not None)
         longest = max(compute + reads, writes) if alone else max(compute, reads, writes)
         cycles += samples * longest
     cycles = max(cycles, _ports(group, samples))
@@ -205,7 +310,7 @@ def _layer_cycles(group: Group, layer: Layer, strip: Strip) -> int:
     partly = {at.name for at in group.buffers if at.kept < at.storage.planes}
     cycles = layer_groups(work, layer, strip) * slots(work, layer)
     for name in partly.intersection(layer.reads) & set(work.external):
-        cycles = max(cycles, _beats(work, strip, name) + _ROW * _rows(work, name))
+        cycles = max(cycles, _beats(work, strip, name) + _ROW * _rows(work, strip, name))
     if layer.target in work.saved & partly:
         beats = _beats(work, strip, layer.target)
         saves = min(len(layer.blocks), 1 + beats // SAVE_BEATS)
@@ -220,12 +325,18 @@ def _beats(work: Work, strip: Strip, name: str) -> int:
 
 def _moved(work: Work, strip: Strip) -> tuple[int, int]:
     """Beats of maps read and written in a strip."""
-    reads = sum(_beats(work, strip, name) + _ROW * _rows(work, name) for name in work.external)
+    reads = sum(
+        _beats(work, strip, name) + _ROW * _rows(work, strip, name) for name in work.external
+    )
     return reads, sum(_beats(work, strip, name) for name in work.saved)
 
 
-def _rows(work: Work, name: str) -> int:
-    return work.storages[name].planes * len(work.phases[name])
+def _rows(work: Work, strip: Strip, name: str) -> int:
+    """Rows of the transfers that load a strip of a map."""
+    rows = work.storages[name].planes * len(work.phases[name])
+    if work.columns and name in strip:
+        rows *= strip_lines(work, strip, name)
+    return rows
 
 
 def _weights(work: Work) -> tuple[int, int]:
@@ -255,11 +366,16 @@ def _ports(group: Group, samples: int) -> float:
     return samples * max(*reads, *writes)
 
 
-def _turned(arch: Arch, groups: Sequence[Group]) -> tuple[Group, ...]:
+_Taken = tuple[Buffer, Place, bool]
+"""A copy of a buffer, and whether the group's last strip uses it."""
+
+
+def _turned(context: Context, groups: Sequence[Group]) -> tuple[Group, ...]:
     """Regions exchanged and rows counted from the other end where that keeps a group's buffers
     clear of those of the group before: its first strip can be loaded earlier."""
+    arch = context.arch
     found: list[Group] = []
-    before: list[tuple[Buffer, Place]] = []
+    before: list[_Taken] = []
     for group in groups:
         ways = [
             _turn(arch, group, turn, mirror)
@@ -268,8 +384,18 @@ def _turned(arch: Arch, groups: Sequence[Group]) -> tuple[Group, ...]:
         ]
         places = min(ways, key=lambda way: _overlap(group, way, before))
         found.append(replace(group, places=places))
-        before = [(at, places[at.name, copy]) for at in group.buffers for copy in range(at.copies)]
+        last = len(group.strips) * _samples(context, group.work) - 1
+        before = [
+            (at, places[at.name, copy], group.by_block or copy == last % at.copies)
+            for at in group.buffers
+            for copy in range(at.copies)
+        ]
     return tuple(found)
+
+
+def _samples(context: Context, work: Work) -> int:
+    """How often a group runs."""
+    return 1 if work.network.together(work.layers[0]) else context.whole.batch
 
 
 def _turn(arch: Arch, group: Group, turn: int, mirror: bool) -> Placement:
@@ -283,27 +409,32 @@ def _turn(arch: Arch, group: Group, turn: int, mirror: bool) -> Placement:
     }
 
 
-def _overlap(group: Group, places: Placement, before: Sequence[tuple[Buffer, Place]]) -> int:
-    """Rows of a group's first copies that lie where the group before has something, and, weighing
-    less, that lie in a region that it reads or writes."""
+def _overlap(group: Group, places: Placement, before: Sequence[_Taken]) -> int:
+    """Rows of a group's first copies that lie where the group before has something: those that its
+    last strip uses weigh more, and so do those that are loaded."""
     shared = 0
     for at in group.buffers:
         mine = places[at.name, 0]
-        for other, beside in before:
+        for other, beside, last in before:
             if beside.region == mine.region:
                 low, high = max(mine.row, beside.row), mine.row + at.rows
                 common = min(high, beside.row + other.rows) - low
-                weight = 4 if at.name in group.work.external else 1
+                weight = (4 if at.name in group.work.external else 1) * (4 if last else 1)
                 shared += weight * max(0, common)
     return shared
 
 
 def _too_large(work: Work) -> str:
     (layer,) = work.layers
-    step = work.steps[layer.target]
-    wanted = buffers(work, strips(work, min(step, work.height(layer.target))), 1, _KEPT[-1], False)
+    narrow = panels(work, step(work)) if can_be_cut(work) else ()
+    work = narrow[len(narrow) // 2] if narrow else work
+    wanted = buffers(work, _lowest(work), 1, _KEPT[-1], False)
     needs = ", ".join(f"{at.name!r} {at.rows}" for at in wanted)
-    unit = "one line" if step == 1 else f"{step} lines"
+    lines = work.steps[layer.target]
+    unit = "one line" if lines == 1 else f"{lines} lines"
+    if work.columns:
+        first, last = work.columns[layer.target]
+        unit += f" by {last - first} columns"
     arch, batch = work.arch, work.network.batch
     shrink = "make the maps narrower or with fewer channels"
     if batch > 1:

@@ -16,7 +16,7 @@ from codesign.compiler.lower import copy_layer
 from codesign.compiler.network import Layer, Network
 from codesign.compiler.order import Taps, order
 from codesign.compiler.schedule import Buffers, Step
-from codesign.compiler.stream.choose import Context, choose
+from codesign.compiler.stream.choose import Context, choose, too_wide
 from codesign.compiler.stream.dram import homes, storages, with_copied_inputs
 from codesign.compiler.stream.merge import merged
 from codesign.compiler.stream.tasks import Group, StreamStep, tasks
@@ -42,11 +42,12 @@ def stream(network: Network, arch: Arch, graph: ir.Graph, keep_tensors: bool) ->
     Raises
     ------
     CapacityError
-        A strip of a line, an instruction's weights or the tables do not fit on the chip.
+        The smallest strip, an instruction's weights or the tables do not fit on the chip.
     """
     network = _copied(network, arch, graph)
     single = replace(network, batch=1)
-    of_one, of_all = storages(single, arch), storages(network, arch)
+    wide = too_wide(single, arch, storages(single, arch))
+    of_one, of_all = storages(single, arch, wide), storages(network, arch, wide)
     kept = {at.tensor for at in network.outputs}
     if keep_tensors:
         kept |= {layer.target for layer in network.layers} - network.split_copies
@@ -123,7 +124,7 @@ def _taps(step: Step, instruction: Instruction) -> Taps:
 
 
 def _spans(
-    steps: Sequence[StreamStep], layers: Sequence[Layer], network: Network
+    steps: Sequence[StreamStep], layers: Sequence[tuple[Layer, int]], network: Network
 ) -> tuple[LayerSpan, ...]:
     """Stretches of instructions of one layer, each with its share of the layer's work."""
     stretches: list[list[int]] = []
@@ -141,9 +142,9 @@ def _spans(
     given = [0] * len(layers)
     found = []
     for number, first, last, slots in stretches:
-        layer = layers[number]
+        layer, panel = layers[number]
         done[number] += slots
         total = layer.macs * network.batch * done[number] // work[number]
         macs, given[number] = total - given[number], total
-        found.append(LayerSpan(layer.name, layer.op, first, last + 1, macs))
+        found.append(LayerSpan(layer.name, layer.op, first, last + 1, macs, panel))
     return tuple(found)

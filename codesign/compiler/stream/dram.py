@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 
 from codesign import ir
 from codesign.arch import Arch
@@ -13,7 +14,7 @@ from codesign.compiler.layout import PHASES, Storage, plan
 from codesign.compiler.network import PLAIN, Network
 from codesign.compiler.schedule import Buffers
 from codesign.compiler.stream.buffers import Buffer
-from codesign.compiler.stream.work import Lines
+from codesign.compiler.stream.work import Lines, Work
 from codesign.compiler.tile import DRAM_ALIGNMENT
 from codesign.compiler.transfers import Rows, aligned, contiguous, split_by_skew
 from codesign.isa import Base
@@ -28,9 +29,12 @@ class Home:
     layout: MapLayout
 
 
-def storages(network: Network, arch: Arch) -> dict[str, Storage]:
+def storages(
+    network: Network, arch: Arch, wide: Collection[str] = frozenset()
+) -> dict[str, Storage]:
     """Storages of all maps whose lines can be transferred: those that are saved line by line, for
-    not all of their words are pixels, have lines that begin where a transfer can."""
+    not all of their words are pixels or they are ``wide``, have lines that begin where a transfer
+    can."""
     least: dict[str, int] = {}
     while True:
         found = plan(network, arch, least)
@@ -38,7 +42,8 @@ def storages(network: Network, arch: Arch) -> dict[str, Storage]:
         odd = {
             name: -(-at.pitch // unit) * unit
             for name, at in found.items()
-            if not contiguous(at) and at.pitch * arch.act_word_bytes % DRAM_ALIGNMENT
+            if (name in wide or not contiguous(at))
+            and at.pitch * arch.act_word_bytes % DRAM_ALIGNMENT
         }
         if not odd:
             return found
@@ -132,12 +137,14 @@ class StripTransfers:
     place: Place
     lines: Lines
     vector: bool
+    column: int | None
+    """First column, where the buffer holds a panel of them."""
 
     @classmethod
-    def of(
-        cls, arch: Arch, buffer: Buffer, place: Place, lines: Lines, vector: bool
-    ) -> StripTransfers:
-        return cls(arch, buffer.storage, buffer.kept, place, lines, vector)
+    def of(cls, work: Work, buffer: Buffer, place: Place, lines: Lines) -> StripTransfers:
+        column = work.first_column(buffer.name) if work.columns else None
+        vector = work.network.is_vector(buffer.name)
+        return cls(work.arch, buffer.storage, buffer.kept, place, lines, vector, column)
 
     def load(
         self,
@@ -151,6 +158,10 @@ class StripTransfers:
         ``pixel``: where a sample of a 1 by 1 map goes."""
         storage, layout, lanes = self.storage, home.layout, self.arch.pixels
         for part in self._unwrapped(planes):
+            if self.column is not None:
+                for plane, phase in product(range(*part), phases):
+                    yield from self._phase(home, sample, plane, phase, self.lines)
+                continue
             if not storage.split or len(phases) == PHASES:
                 whole = self._whole(home, sample, pixel, part, self.lines)
                 yield from split_by_skew(storage, whole)
@@ -172,7 +183,7 @@ class StripTransfers:
         """Those lines of planes [first, last): of each as many words as have been written."""
         storage = self.storage
         for first, last in self._unwrapped(planes):
-            if self.vector or contiguous(storage):
+            if self.vector or (self.column is None and contiguous(storage)):
                 whole = self._whole(home, sample, pixel, (first, last), lines)
                 yield from split_by_skew(storage, whole)
                 continue
@@ -215,7 +226,7 @@ class StripTransfers:
     def _phase(
         self, home: Home, sample: int, plane: int, phase: int, lines: Lines
     ) -> Iterator[Rows]:
-        """A phase plane line by line, where lines are longer than the map."""
+        """A phase plane line by line: lines in DRAM are longer than the map, or the panel."""
         storage, layout, lanes = self.storage, home.layout, self.arch.pixels
         top, begin, end = _phase_lines(storage, self.lines, lines)
         columns = storage.width
@@ -224,12 +235,14 @@ class StripTransfers:
             end = min(end, height)
         if end <= begin or not columns:
             return
-        line_bytes = storage.pitch * layout.block
+        line_bytes = layout.pitch * layout.block
+        column = (self.column or 0) // (2 if storage.split else 1)
         chip = self._pixel(plane) + storage.phase_pixel(phase, lanes)
         yield Rows(
             end - begin, columns, self.place.region, chip + (begin - top) * storage.pitch,
             storage.pitch, home.base,
-            self._offset(home, sample, plane) + phase * layout.phase_bytes + begin * line_bytes,
+            self._offset(home, sample, plane) + phase * layout.phase_bytes + begin * line_bytes
+            + column * layout.block,
             line_bytes,
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ from itertools import product
 import numpy as np
 
 from codesign.arch import TAP_ENTRY_BITS, Arch
+from codesign.compiler.by_line import Run, run_taps, runs
 from codesign.compiler.network import Block, Layer, Network
 from codesign.compiler.resident import little_endian, parameter_words, tap_entry, weight_words
 from codesign.compiler.schedule import Step
@@ -65,8 +66,8 @@ class Tasks:
     loads: list[Task] = field(default_factory=list)
     saves: list[Task] = field(default_factory=list)
     tables: bytearray = field(default_factory=bytearray)
-    layers: list[Layer] = field(default_factory=list)
-    """What ``Step.at`` counts."""
+    layers: list[tuple[Layer, int]] = field(default_factory=list)
+    """What ``Step.at`` counts: layers, each with the number of its panel."""
 
 
 def tasks(
@@ -145,7 +146,7 @@ class _GroupMaker:
         """Lines of a saved map that earlier strips have saved, by sample."""
         self.taps: dict[tuple[object, ...], bytes] = {}
         base = len(maker.out.layers)
-        maker.out.layers += group.work.layers
+        maker.out.layers += [(layer, group.work.panel) for layer in group.work.layers]
         self.numbers = {layer.name: base + i for i, layer in enumerate(group.work.layers)}
 
     def run(self) -> None:
@@ -193,7 +194,22 @@ class _GroupMaker:
 
     # --- CALC --------------------------------------------------------------------------------
     def _calc(self, at: _Instance, layer: Layer, number: int) -> None:
-        maker, work, block = self.maker, self.work, layer.blocks[number]
+        """All CALCs of a block, and the SAVE of planes that are then complete."""
+        block, arch = layer.blocks[number], self.maker.arch
+        target = self._slot(at, layer.target)
+        if layer.step:
+            width = self.work.network.shapes[layer.target][2]
+            for run in runs(arch, layer, block, target.lines, width):
+                self._issue(at, layer, block, run)
+        else:
+            self._issue(at, layer, block, None)
+        after = layer.blocks[number + 1 : number + 2]
+        complete = not after or after[0].plane != block.plane
+        if layer.target in self.work.saved and complete:
+            self._save(at, layer, number, target, len(self.maker.out.calcs) - 1)
+
+    def _issue(self, at: _Instance, layer: Layer, block: Block, run: Run | None) -> None:
+        maker, work = self.maker, self.work
         calc = len(maker.out.calcs)
         source, target = self._slot(at, layer.source), self._slot(at, layer.target)
         residual = self._slot(at, layer.residual.tensor) if layer.residual else None
@@ -204,9 +220,9 @@ class _GroupMaker:
         for name, slot, first, last in reads:
             if name in work.external:
                 self._load(at, slot, first, last, calc)
-        taps = self._tap_words(layer, block)
+        taps = self._tap_words(layer, block, run)
         where = layer.where
-        values = calc_fields(work, layer, block, source, target, residual) | {
+        values = calc_fields(work, layer, block, source, target, residual, run) | {
             "wgt_base": maker.rings[Target.WGT].need(
                 weight_words(maker.arch, layer.mode, block), calc, where
             ),
@@ -226,19 +242,21 @@ class _GroupMaker:
                     )
                 maker.calc_of_row[region, begin:end] = calc
         maker.out.calcs.append(task)
-        if layer.target in work.saved:
-            self._save(at, layer, number, target, calc)
 
-    def _tap_words(self, layer: Layer, block: Block) -> bytes:
+    def _tap_words(self, layer: Layer, block: Block, run: Run | None) -> bytes:
         base = block.source_plane
-        known = (layer.name, *((tap.oy, tap.ox, tap.plane - base) for tap in block.taps))
+        shape = layer.name, *((tap.oy, tap.ox, tap.plane - base) for tap in block.taps)
+        known = (shape, run and (run.line, run.phase))
         if known not in self.taps:
-            work = self.work
-            geometry = {**work.storages, layer.source: self.buffers[layer.source].storage}
-            entries = [
-                tap_entry(work.network, work.arch, geometry, layer, tap, tap.plane - base)
-                for tap in block.taps
-            ]
+            work, source = self.work, self.buffers[layer.source].storage
+            if run:
+                entries = list(run_taps(work.arch, layer, block, run, source))
+            else:
+                geometry = {**work.storages, layer.source: source}
+                entries = [
+                    tap_entry(work.network, work.arch, geometry, layer, tap, tap.plane - base)
+                    for tap in block.taps
+                ]
             unit = 8 * DRAM_ALIGNMENT // TAP_ENTRY_BITS  # a LOAD begins at a multiple of it
             entries += [0] * (-len(entries) % unit)
             self.taps[known] = little_endian(entries, TAP_ENTRY_BITS)
@@ -285,8 +303,7 @@ class _GroupMaker:
                 maker.out.loads.append(Task(step, cycles, after_calc, after_save, calc))
 
     def _transfers(self, slot: Slot) -> StripTransfers:
-        vector = self.work.network.is_vector(slot.buffer.name)
-        return StripTransfers.of(self.maker.arch, slot.buffer, slot.place, slot.lines, vector)
+        return StripTransfers.of(self.work, slot.buffer, slot.place, slot.lines)
 
     # --- SAVE --------------------------------------------------------------------------------
     def _save(self, at: _Instance, layer: Layer, number: int, slot: Slot, calc: int) -> None:

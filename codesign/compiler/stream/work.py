@@ -2,7 +2,8 @@
 
 As in patch-based inference (Lin et al., "MCUNetV2", NeurIPS 2021, arXiv 2110.15352): for each strip
 of the group's result the lines that every layer needs are followed backwards; lines that two strips
-need are computed twice, so that no map between the layers leaves the chip.
+need are computed twice, so that no map between the layers leaves the chip. Columns are cut likewise
+(``panels``).
 """
 
 from __future__ import annotations
@@ -18,9 +19,24 @@ from codesign.compiler.tile import line_unit
 from codesign.isa import Mode
 
 Lines = tuple[int, int]
-"""Lines [first, last) of a map."""
+"""Lines, or columns, [first, last) of a map."""
 Strip = Mapping[str, Lines]
 """Lines of each map, read or written, that are on chip during a strip."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Along which maps are cut (0: lines, 1: columns): their extents, and the multiples at which a
+    cut begins."""
+
+    number: int
+    extents: Mapping[str, int]
+    steps: Mapping[str, int]
+
+    def offsets(self, layer: Layer) -> list[int]:
+        """How far along it a layer's taps read."""
+        taps = [tap for block in layer.blocks for tap in block.taps]
+        return [tap.ox if self.number else tap.oy for tap in taps]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +44,8 @@ class Work:
     """Layers that follow each other. ``saved``: maps written here and read elsewhere, or outputs.
 
     ``network`` has the batch that the layers take at once: 1 where samples follow each other.
+    ``columns``: those of each map where the group runs on a panel of them, the one of that number;
+    network, storages and layers are then those of the panel, in columns of their own.
     """
 
     network: Network
@@ -35,6 +53,17 @@ class Work:
     storages: Mapping[str, Storage]
     layers: tuple[Layer, ...]
     saved: frozenset[str]
+    columns: Mapping[str, Lines] | None = None
+    panel: int = 0
+
+    def first_column(self, name: str) -> int:
+        """Column of a map at which the group's begins."""
+        return self.columns[name][0] if self.columns else 0
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All maps that the group reads or writes."""
+        return *self.external, *(layer.target for layer in self.layers)
 
     @cached_property
     def external(self) -> tuple[str, ...]:
@@ -53,13 +82,13 @@ class Work:
     @cached_property
     def steps(self) -> Mapping[str, int]:
         """Multiples of lines at which a strip of a map begins."""
-        names = (*self.external, *(layer.target for layer in self.layers))
-        return {name: self._step(name) for name in names}
+        return {name: self._step(name) for name in self.names}
 
     def _step(self, name: str) -> int:
         storage = self.storages[name]
         lines = 2 if storage.split else 1
-        if (name in self.saved or name in self.external) and not self.network.is_vector(name):
+        moved = name in self.saved or name in self.external
+        if moved and not self.network.is_vector(name) and not self.columns:
             lines *= line_unit(self.arch, storage)
         return lines
 
@@ -89,6 +118,8 @@ class Work:
             if layer.target not in self.saved
             and layer.target == after.source
             and after.mode is not Mode.DENSE
+            and not layer.step
+            and not after.step
             and layer.target not in [name for at in self.layers for name in at.reads[1:]]
             and sum(at.source == layer.target for at in self.layers) == 1
             and layer.source not in self._passed(layer)
@@ -104,48 +135,54 @@ class Work:
 
 def strips(work: Work, height: int) -> tuple[Strip, ...]:
     """The strips, cut every ``height`` lines of the last layer's result."""
-    whole = work.height(work.layers[-1].target)
+    heights = {name: work.height(name) for name in work.names}
+    return cuts(work, Axis(0, heights, work.steps), height)
+
+
+def cuts(work: Work, axis: Axis, size: int) -> tuple[Strip, ...]:
+    """What each stretch of ``size`` of the last layer's result needs of every map."""
+    whole = axis.extents[work.layers[-1].target]
     covered = dict.fromkeys(work.saved, 0)
     return tuple(
-        _strip(work, min(whole, first + height), covered) for first in range(0, whole, height)
+        _stretch(work, axis, min(whole, first + size), covered) for first in range(0, whole, size)
     )
 
 
-def _strip(work: Work, end: int, covered: dict[str, int]) -> Strip:
-    """Lines of the strip that ends at ``end``; ``covered`` tells how far saved maps are done."""
-    whole = work.height(work.layers[-1].target)
+def _stretch(work: Work, axis: Axis, end: int, covered: dict[str, int]) -> Strip:
+    """The stretch up to ``end``; ``covered`` tells how far saved maps are done."""
+    whole = axis.extents[work.layers[-1].target]
     needs: dict[str, Lines] = {}
     for layer in reversed(work.layers):
         name = layer.target
         if name in work.saved:
-            height = work.height(name)
-            share = end if name == work.layers[-1].target else -(-height * end // whole)
+            extent = axis.extents[name]
+            share = end if name == work.layers[-1].target else -(-extent * end // whole)
             if name in needs:
                 share = 0
-            _need(work, needs, name, covered[name], height if end == whole else share)
+            _need(axis, needs, name, covered[name], extent if end == whole else share)
         if name not in needs:
             continue
         if name in work.saved:
             covered[name] = max(covered[name], needs[name][1])
         first, last = needs[name]
-        _need(work, needs, layer.source, *_source_lines(work, layer, first, last))
+        _need(axis, needs, layer.source, *_source(axis, layer, first, last))
         if layer.residual:
-            _need(work, needs, layer.residual.tensor, first, last)
+            _need(axis, needs, layer.residual.tensor, first, last)
     return needs
 
 
-def _need(work: Work, needs: dict[str, Lines], name: str, first: int, last: int) -> None:
-    """Add lines to those of a map, rounded to where a strip can begin and end."""
-    step, height = work.steps[name], work.height(name)
+def _need(axis: Axis, needs: dict[str, Lines], name: str, first: int, last: int) -> None:
+    """Add to what is needed of a map, rounded to where it can begin and end."""
+    step, extent = axis.steps[name], axis.extents[name]
     if name in needs:
         first, last = min(first, needs[name][0]), max(last, needs[name][1])
     if last > first:
-        needs[name] = first // step * step, min(height, -(-last // step) * step)
+        needs[name] = first // step * step, min(extent, -(-last // step) * step)
 
 
-def _source_lines(work: Work, layer: Layer, first: int, last: int) -> Lines:
-    """Lines that taps read, and the one that an instruction's source begins with."""
-    offsets = [tap.oy for block in layer.blocks for tap in block.taps]
-    height = work.height(layer.source)
-    low = min(max(0, layer.stride * first + min(0, *offsets)), height - 1)
-    return low, max(low + 1, min(height, layer.stride * (last - 1) + max(offsets) + 1))
+def _source(axis: Axis, layer: Layer, first: int, last: int) -> Lines:
+    """What taps read, and the line that an instruction's source begins with."""
+    offsets, stride = axis.offsets(layer), layer.strides[axis.number]
+    extent = axis.extents[layer.source]
+    low = min(max(0, stride * first + min(0, *offsets)), extent - 1)
+    return low, max(low + 1, min(extent, stride * (last - 1) + max(offsets) + 1))

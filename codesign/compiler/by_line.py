@@ -1,0 +1,90 @@
+"""Layers that are computed an output line at a time: those of strides that no storage suits.
+
+A CALC's grid is laid along one output line: a line of the grid is as long as the stride, of its
+pixels only the first is an output. Where a grid line would be shorter than D, a CALC computes every
+second, third, ... output. So any stride is exact; lanes idle on the pixels between.
+Along the line taps are checked as lines of a grid are, ``dy`` and ``short_y`` standing for columns.
+Whether a tap's own line lies in the map is known for each output line: a tap that does not is put
+beyond the grid's only column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from codesign.arch import Arch
+from codesign.compiler.layout import Storage
+from codesign.compiler.network import Block, Layer
+from codesign.isa import TAP_ENTRY, pack
+
+Extents = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one CALC computes: of output ``line`` the pixels ``phase`` + ``every``*i for i in
+    [first, last), reading every ``grid``-th column of the source."""
+
+    line: int
+    phase: int
+    every: int
+    first: int
+    last: int
+    grid: int
+
+    @property
+    def column(self) -> int:
+        """The first pixel."""
+        return self.phase + self.every * self.first
+
+    def groups(self, arch: Arch) -> int:
+        """Groups of P grid pixels."""
+        return -(-((self.last - self.first - 1) * self.grid + 1) // arch.pixels)
+
+
+def runs(arch: Arch, layer: Layer, block: Block, lines: Extents, width: int) -> Iterator[Run]:
+    """All runs of a block's share of output lines [first, last) of ``width`` pixels."""
+    stride = layer.strides[1]
+    every = -(-arch.drain // stride)
+    top, bottom = block.lines or lines
+    left, right = block.columns or (0, width)
+    for line in range(max(lines[0], top), min(lines[1], bottom)):
+        for phase in range(every):
+            first, last = (-(-(at - phase) // every) for at in (left, min(width, right)))
+            first = max(0, first)
+            if last > first:
+                yield Run(line, phase, every, first, last, every * stride)
+
+
+def run_fields(run: Run, arch: Arch, width: int) -> dict[str, int]:
+    """Fields of a CALC that tell its grid; ``width``: columns of the source."""
+    return {
+        "groups": run.groups(arch), "grid_width": run.grid, "in_height": -(-width // run.grid),
+        "in_width": 1, "y_start": run.first, "out_height": run.last, "out_width": 1,
+    }  # fmt: skip
+
+
+def source_pixel(layer: Layer, run: Run, storage: Storage, first_line: int) -> int:
+    """Pixel that tap offset 0 of the first grid pixel reads, counted from that of ``first_line``;
+    it may lie beyond the map."""
+    return (layer.strides[0] * run.line - first_line) * storage.pitch + run.grid * run.first
+
+
+def run_taps(arch: Arch, layer: Layer, block: Block, run: Run, source: Storage) -> tuple[int, ...]:
+    """The tap entries of a run; ``source`` is the storage of the whole height."""
+    stride_y, stride_x = layer.strides
+    entries = []
+    for tap in block.taps:
+        column = stride_x * run.phase + tap.ox
+        ahead, beside = divmod(column, run.grid)
+        inside = 0 <= stride_y * run.line + tap.oy < source.height
+        plane = (tap.plane - block.source_plane) * source.plane_rows * arch.pixels
+        row, bank = divmod(plane + tap.oy * source.pitch + column, arch.pixels)
+        short = -(-(source.width - beside) // run.grid) < -(-source.width // run.grid)
+        values = {
+            "bank": bank, "row": row if inside else 0, "dy": ahead, "dx": int(not inside),
+            "short_y": int(short), "short_x": 0,
+        }  # fmt: skip
+        entries.append(pack(TAP_ENTRY, values, f"tap of {layer.name!r}"))
+    return tuple(entries)

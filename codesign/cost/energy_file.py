@@ -1,0 +1,100 @@
+"""Energy coefficients in YAML: the project's own (``energy.yaml``), or a user's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from codesign.cost.energy import EVENTS, Coefficients
+
+OWN = Path(__file__).with_name("energy.yaml")
+
+
+def find(board: str, path: Path | None = None) -> Coefficients | None:
+    """The coefficients of a board, from the project's own file or another; None where it has none.
+
+    Raises
+    ------
+    ValueError
+        The file is no such file; the message names the entry.
+    """
+    return (load(path) if path else _own()).get(board)
+
+
+@cache
+def _own() -> dict[str, Coefficients]:
+    return load(OWN)
+
+
+def load(path: Path) -> dict[str, Coefficients]:
+    """Board -> its coefficients.
+
+    Raises
+    ------
+    ValueError
+        The file is no such file; the message names the entry.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    found: dict[str, Coefficients] = {}
+    for family, values in _mapping(data, "families", path).items():
+        where = f"family {family!r}"
+        energy = {
+            name: _number(_mapping(entry, None, path), "value", f"{where}, {name}", path)
+            for name, entry in _mapping(values, "energy_pj", path).items()
+        }
+        for board, entry in _mapping(values, "boards", path).items():
+            found[board] = Coefficients(
+                family=family,
+                board=board,
+                static_w=_number(_mapping(entry, None, path), "static_w", f"board {board!r}", path),
+                energy_pj=_complete(energy, where, path),
+                uncertainty=_number(values, "uncertainty", where, path),
+                origin=str(values.get("origin", "literature")),
+            )
+    return found
+
+
+def dump(coefficients: Coefficients) -> str:
+    """A file with one board's coefficients."""
+    at = coefficients
+    energy = {name: {"value": at.energy_pj[name], "source": at.origin} for name in EVENTS}
+    family = {
+        "origin": at.origin,
+        "uncertainty": at.uncertainty,
+        "energy_pj": energy,
+        "boards": {at.board: {"static_w": at.static_w, "source": at.origin}},
+    }
+    text: str = yaml.safe_dump({"families": {at.family: family}}, sort_keys=False)
+    return text
+
+
+def _mapping(values: Any, key: str | None, path: Path) -> Mapping[str, Any]:
+    found = values if key is None else values.get(key) if isinstance(values, dict) else None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{path} holds no energy coefficients: {key or 'an entry'} must be a mapping, not "
+            f"{found!r}; begin with a copy of {OWN.name}, or use what `codesign calibrate` wrote"
+        )
+    return found
+
+
+def _number(values: Mapping[str, Any], key: str, where: str, path: Path) -> float:
+    value = values.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{path}: {where}: {key} must be a number, not {value!r}")
+    return float(value)
+
+
+def _complete(energy: dict[str, float], where: str, path: Path) -> dict[str, float]:
+    if energy.keys() != set(EVENTS):
+        raise ValueError(
+            f"{path}: {where}: energy_pj has {sorted(energy)}; give {', '.join(EVENTS)}"
+        )
+    return energy
