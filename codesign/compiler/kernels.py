@@ -154,7 +154,7 @@ class _Walk:
     def out_stride(self) -> int:
         return self.spread // gcd(self.step, self.spread)
 
-    def offsets(self, phase: int, out_stride: int) -> Offsets:
+    def offsets(self, phase: int, out_stride: int) -> dict[int, int]:
         """Of the outputs out_stride*i + phase; an axis of one output has only phase 0."""
         found = {}
         outputs = range(phase, self.outputs, out_stride)

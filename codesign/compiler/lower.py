@@ -198,7 +198,10 @@ class _Lowering:
         average = isinstance(op, ir.AvgPool2d)
         blocks: list[Block] = []
         for phase in at.phases:
-            found = self._averages(op, at, phase) if average else self._maxima(op, at, phase)
+            if isinstance(op, ir.AvgPool2d):
+                found = self._averages(op, at, phase)
+            else:
+                found = self._maxima(op, at, phase)
             blocks += [replace(block, phase=phase) for block in found]
         layer = Layer(
             op.name, where, type(op).__name__, view.map, op.y,

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.errors import GraphError
-from codesign.ir import Padding, Shape, Window
+from codesign.ir import Padding, Pair, Shape, Window
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -24,7 +24,7 @@ FloatArray = npt.NDArray[np.float32]
 @dataclass(frozen=True, eq=False)
 class Conv2d:
     """Cross-correlation with zero padding, then a clamp; ``weight`` [O, I/groups, kh, kw], ``bias``
-    [O].
+    [O]. A window with ``base_dilation`` makes it a transposed convolution.
     """
 
     name: str
@@ -80,6 +80,16 @@ class AvgPool2d:
     window: Window
     low: float = -math.inf
     high: float = math.inf
+
+
+@dataclass(frozen=True)
+class Upsample:
+    """Every pixel ``factor`` (fy, fx) times: the nearest neighbour."""
+
+    name: str
+    x: str
+    y: str
+    factor: Pair
 
 
 @dataclass(frozen=True)
@@ -147,9 +157,11 @@ class Identity:
     y: str
 
 
+Moving = MaxPool2d | Flatten | Upsample
+"""Operations that select or move values: what they make is coded as what they read."""
 Clamping = Conv2d | AvgPool2d | Add
 """Operations that end with a clamp."""
-Op = Clamping | Linear | BatchNorm | MaxPool2d | Pad | Clamp | Unary | Flatten | Identity
+Op = Clamping | Linear | BatchNorm | MaxPool2d | Pad | Clamp | Unary | Flatten | Upsample | Identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +220,8 @@ def output_shape(op: Op, shapes: Mapping[str, Shape]) -> Shape:
         return (op.weight.shape[0], 1, 1)
     if isinstance(op, Flatten):
         return (channels * height * width, 1, 1)
+    if isinstance(op, Upsample):
+        return (channels, op.factor[0] * height, op.factor[1] * width)
     if isinstance(op, Pad):
         top, bottom, left, right = op.padding
         return (channels, height + top + bottom, width + left + right)

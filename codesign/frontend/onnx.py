@@ -21,6 +21,7 @@ from codesign.frontend import onnx_channels as channels
 from codesign.frontend import onnx_pointwise as pointwise
 from codesign.frontend import onnx_qdq as qdq
 from codesign.frontend import onnx_qonnx as qonnx
+from codesign.frontend import onnx_upsampling as upsampling
 from codesign.frontend import onnx_windows as windows
 from codesign.frontend.ends import host_steps
 from codesign.frontend.onnx_evaluate import fold
@@ -215,6 +216,9 @@ def _on_host(scope: Scope, node: Node) -> None:
 
 OPERATORS: Mapping[str, Callable[[Scope, Node], None]] = {
     "Conv": windows.conv,
+    "ConvTranspose": upsampling.conv_transpose,
+    "Resize": upsampling.resize,
+    "Upsample": upsampling.resize,
     "Gemm": windows.gemm,
     "MatMul": windows.matmul,
     "BatchNormalization": windows.batch_norm,
@@ -251,8 +255,6 @@ _STATIC = "it quantises while it runs; quantise statically (quantize_static)"
 REMEDIES: Mapping[str, str] = {
     **dict.fromkeys(("QLinearConv", "QLinearMatMul"), _QDQ),
     **dict.fromkeys(("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"), _STATIC),
-    "ConvTranspose": "the machine cannot write interleaved pixels; use a convolution at the "
-    "smaller size",
     "LogSoftmax": "leave it out, or end with Softmax: both keep the order of their inputs",
 }
 """What to do about some operators that are refused."""

@@ -72,12 +72,12 @@ def quantized_graph(
 def _given_codings(scope: Scope, network: net.Network) -> dict[str, Coding]:
     """The model's codings, which what moves values passes on."""
     codings = {name: code for name, code in scope.codings.items() if name in network.shapes}
-    moving = [op for op in network.ops if isinstance(op, net.MaxPool2d | net.Flatten)]
+    moving = [op for op in network.ops if isinstance(op, net.Moving)]
     for op in reversed(moving):
         if op.x not in codings and op.y in codings:
             codings[op.x] = codings[op.y]
     for one in network.ops:
-        if isinstance(one, net.MaxPool2d | net.Flatten):
+        if isinstance(one, net.Moving):
             if one.x in codings and codings.setdefault(one.y, codings[one.x]) != codings[one.x]:
                 raise GraphError(
                     f"{scope.origin[one.name]}: its input and output have different scales or zero "
@@ -117,7 +117,7 @@ def _calibrated(
     found: dict[str, Coding] = {}
     for name in missing:
         op = network.producer(name)
-        kept = op.x if isinstance(op, net.MaxPool2d | net.Flatten) else network.shared_coding(name)
+        kept = op.x if isinstance(op, net.Moving) else network.shared_coding(name)
         found[name] = found.get(kept or name) or coding(*ranges[kept or name])
     return found
 

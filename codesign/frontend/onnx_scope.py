@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,8 +173,10 @@ class Scope:
         return None if value is None else [int(axis) for axis in value.reshape(-1)]
 
     # --- weights ---------------------------------------------------------------------------------
-    def weights_of(self, node: Node, rank: int, transposed: bool = False) -> Weights:
-        """Input 1 as weights of ``rank`` dimensions, output channels first."""
+    def weights_of(
+        self, node: Node, rank: int, arrange: Callable[[Array], Array] = np.asarray
+    ) -> Weights:
+        """Input 1 as weights of ``rank`` dimensions; ``arrange`` brings output channels first."""
         values = self.floats(node, 1)
         if values.ndim != rank:
             raise self.unsupported(
@@ -185,7 +188,7 @@ class Scope:
                 raise self.unsupported(
                     node, f"its weights {node.inputs[1]!r} are not quantised; quantise every layer"
                 )
-            return Weights(values.T if transposed else values, None)
+            return Weights(arrange(values), None)
         if node.inputs[1] in self.asymmetric:
             name, zero = self.asymmetric[node.inputs[1]]
             raise self.unsupported(
@@ -198,9 +201,8 @@ class Scope:
                 node, f"its weights {node.inputs[1]!r} have codes {least}..{most}; quantise them "
                 "to signed ones of up to 8 bits"
             )  # fmt: skip
-        scales = (codes.scales.T if transposed else codes.scales).reshape(
-            values.shape[1 if transposed else 0], -1
-        )
+        arranged, scales = arrange(values), arrange(codes.scales)
+        scales = scales.reshape(len(arranged), -1)
         if (scales != scales[:, :1]).any():
             raise self.unsupported(
                 node, f"its weights {node.inputs[1]!r} have several scales in one output channel; "
@@ -209,7 +211,7 @@ class Scope:
         low = int((codes.codes < WEIGHT_MIN).sum())
         if low:
             self.clamped[node.where] = low
-        return Weights(values.T if transposed else values, scales[:, 0])
+        return Weights(arranged, scales[:, 0])
 
     # --- results ---------------------------------------------------------------------------------
     def emit(self, node: Node, op: net.Op, extents: tuple[int, ...] | None = None) -> None:
@@ -220,7 +222,7 @@ class Scope:
         self.ops.append(op)
         self.shapes[op.y] = shape
         self.origin[op.name] = node.where
-        source = op.x if isinstance(op, net.MaxPool2d | net.Flatten | net.Pad) else ""
+        source = op.x if isinstance(op, net.Moving | net.Pad) else ""
         moved = source in self.codings
         if moved:
             self.codings[op.y] = self.codings[source]  # they move values, and make none but zero

@@ -33,7 +33,7 @@ def conv(scope: Scope, node: Node) -> None:
     scope.emit(
         node,
         net.Conv2d(
-            node.name, x, node.outputs[0], weights.values, _bias(scope, node, outputs), window,
+            node.name, x, node.outputs[0], weights.values, bias_of(scope, node, outputs), window,
             groups,
         ),
     )  # fmt: skip
@@ -47,13 +47,14 @@ def gemm(scope: Scope, node: Node) -> None:
                 node, f"its {name} is {node.attributes[name]}; {neutral} is accepted: scale or "
                 "transpose constants instead"
             )  # fmt: skip
-    weights = scope.weights_of(node, 2, transposed=not scope.attribute(node, "transB", 0))
-    _linear(scope, node, weights, _bias(scope, node, len(weights.values)))
+    arrange = np.asarray if scope.attribute(node, "transB", 0) else np.transpose
+    weights = scope.weights_of(node, 2, arrange)
+    _linear(scope, node, weights, bias_of(scope, node, len(weights.values)))
 
 
 def matmul(scope: Scope, node: Node) -> None:
     """A vector times constant weights [I, O]."""
-    weights = scope.weights_of(node, 2, transposed=True)
+    weights = scope.weights_of(node, 2, np.transpose)
     _linear(scope, node, weights, np.zeros(len(weights.values), np.float32))
 
 
@@ -70,7 +71,7 @@ def _linear(scope: Scope, node: Node, weights: Weights, bias: FloatArray) -> Non
     scope.emit(node, op, (len(weights.values),))
 
 
-def _bias(scope: Scope, node: Node, channels: int) -> FloatArray:
+def bias_of(scope: Scope, node: Node, channels: int) -> FloatArray:
     """Input 2: a number for each output channel, or for all."""
     if not given(node, 2):
         return np.zeros(channels, np.float32)
@@ -175,10 +176,10 @@ def pad(scope: Scope, node: Node) -> None:
 
 # --- windows -----------------------------------------------------------------------------------
 def _kernel(scope: Scope, node: Node) -> Pair:
-    return _pair(scope, node, "kernel_shape", ())
+    return pair_of(scope, node, "kernel_shape", ())
 
 
-def _pair(scope: Scope, node: Node, name: str, default: tuple[int, ...]) -> Pair:
+def pair_of(scope: Scope, node: Node, name: str, default: tuple[int, ...]) -> Pair:
     values = tuple(int(value) for value in scope.attribute(node, name, default))
     if len(values) != 2 or min(values) < 1:
         raise scope.unsupported(
@@ -191,8 +192,8 @@ def _window(
     scope: Scope, node: Node, kernel: Pair, shape: Shape, ceil: bool | None = None
 ) -> Window:
     """The node's window on a map of ``shape``, by its own ``ceil_mode`` where ``ceil`` is None."""
-    stride = _pair(scope, node, "strides", (1, 1))
-    dilation = _pair(scope, node, "dilations", (1, 1))
+    stride = pair_of(scope, node, "strides", (1, 1))
+    dilation = pair_of(scope, node, "dilations", (1, 1))
     pads = [int(pad) for pad in scope.attribute(node, "pads", (0, 0, 0, 0))]
     mode = scope.attribute(node, "auto_pad", "NOTSET")
     if len(pads) != 4 or min(pads) < 0:

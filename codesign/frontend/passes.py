@@ -1,8 +1,8 @@
 """Rewrites of the float network, each small and pure; ``simplify`` runs them with a verification
 after each.
 
-Afterwards only Conv2d, MaxPool2d, AvgPool2d, Add, Unary and Flatten are left: the operations of
-``codesign.ir``.
+Afterwards only Conv2d, MaxPool2d, AvgPool2d, Add, Unary, Flatten and Upsample are left: the
+operations of ``codesign.ir``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from codesign.frontend.network import (
     Op,
     Pad,
     Unary,
+    Upsample,
     op_inputs,
     output_shape,
     rename_inputs,
@@ -55,14 +56,14 @@ def drop_identities(network: Network) -> Network:
 
 
 def sink_flattens(network: Network) -> Network:
-    """Move a flatten behind the pointwise functions that read it, so that these meet their
-    producers.
+    """Move a flatten, or upsampling, behind the pointwise functions that read it, so that these
+    meet their producers, on fewer pixels.
     """
     for index, op in enumerate(network.ops):
         flatten = network.producer(op.x) if isinstance(op, Clamp | Unary) else None
         if (
             isinstance(op, Clamp | Unary)
-            and isinstance(flatten, Flatten)
+            and isinstance(flatten, Flatten | Upsample)
             and network.uses(op.x) == 1
         ):
             ops = list(network.ops)
@@ -103,8 +104,15 @@ def fold_pads(network: Network) -> Network:
             op = AvgPool2d(op.name, op.x, op.y, Window((1, 1), padding=op.padding))
         elif isinstance(op, Conv2d | AvgPool2d) and op.x in pads:
             pad = pads[op.x]
+            apart_y, apart_x = op.window.base_dilation
             top, bottom, left, right = (
-                a + b for a, b in zip(pad.padding, op.window.padding, strict=True)
+                pixels * apart + own
+                for pixels, apart, own in zip(
+                    pad.padding,
+                    (apart_y, apart_y, apart_x, apart_x),
+                    op.window.padding,
+                    strict=True,
+                )
             )
             window = dataclasses.replace(op.window, padding=(top, bottom, left, right))
             op = dataclasses.replace(op, x=pad.x, window=window)

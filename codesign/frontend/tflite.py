@@ -19,6 +19,7 @@ from codesign.artifact import HostStep
 from codesign.frontend import tflite_channels as channels
 from codesign.frontend import tflite_ends as ends
 from codesign.frontend import tflite_pointwise as pointwise
+from codesign.frontend import tflite_upsampling as upsampling
 from codesign.frontend import tflite_windows as windows
 from codesign.frontend.tflite_file import ModelFile, Operator, read_model
 from codesign.frontend.tflite_scope import UNPADDED, Scope
@@ -158,6 +159,8 @@ def _warn(scope: Scope) -> None:
 OPERATORS: Mapping[str, Callable[[Scope, Operator], None]] = {
     "CONV_2D": windows.conv_2d,
     "DEPTHWISE_CONV_2D": windows.depthwise_conv_2d,
+    "TRANSPOSE_CONV": upsampling.transpose_conv,
+    "RESIZE_NEAREST_NEIGHBOR": upsampling.resize_nearest_neighbor,
     "FULLY_CONNECTED": windows.fully_connected,
     "MAX_POOL_2D": windows.max_pool_2d,
     "AVERAGE_POOL_2D": windows.average_pool_2d,
@@ -190,9 +193,8 @@ OPERATORS: Mapping[str, Callable[[Scope, Operator], None]] = {
 """Operator -> what converts it."""
 
 ACCEPTED = f"the machine executes {', '.join(sorted(OPERATORS))}"
-_INTERLEAVED = "the machine cannot write interleaved pixels yet; "
 REMEDIES: Mapping[str, str] = {
-    "RESIZE_NEAREST_NEIGHBOR": _INTERLEAVED + "resize before or behind the network",
-    "TRANSPOSE_CONV": _INTERLEAVED + "use a convolution at the smaller size",
+    "RESIZE_BILINEAR": "use RESIZE_NEAREST_NEIGHBOR, or a TRANSPOSE_CONV, which interpolates with "
+    "the right weights",
 }
 """What to do about some operators that are refused."""

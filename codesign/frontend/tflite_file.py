@@ -40,6 +40,11 @@ _FUSED = ("FusedActivationFunction",)
 OPTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "CONV_2D": ("Conv2DOptions", (*_WINDOW, *_DILATION)),
     "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", (*_WINDOW, *_DILATION, "DepthMultiplier")),
+    "TRANSPOSE_CONV": ("TransposeConvOptions", _WINDOW),
+    "RESIZE_NEAREST_NEIGHBOR": (
+        "ResizeNearestNeighborOptions",
+        ("AlignCorners", "HalfPixelCenters"),
+    ),
     "FULLY_CONNECTED": ("FullyConnectedOptions", (*_FUSED, "WeightsFormat", "KeepNumDims")),
     "ADD": ("AddOptions", _FUSED),
     "SUB": ("SubOptions", _FUSED),

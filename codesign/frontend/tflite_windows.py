@@ -55,11 +55,13 @@ def weights(scope: Scope, op: Operator, axis: int) -> tuple[Int8Array, npt.NDArr
     return clamped, np.broadcast_to(coding.scale, (values.shape[axis],))
 
 
-def bias(scope: Scope, op: Operator, scales: npt.NDArray[np.float64], y: Coding) -> IntArray:
+def bias(
+    scope: Scope, op: Operator, scales: npt.NDArray[np.float64], y: Coding, operand: int = 2
+) -> IntArray:
     """The bias of each output channel, whose unit must be ``scales`` (input times weight)."""
-    if not scope.given(op, 2):
+    if not scope.given(op, operand):
         return np.zeros(len(scales), np.int32)
-    info, values = scope.info(op, 2), scope.constant(op, 2)
+    info, values = scope.info(op, operand), scope.constant(op, operand)
     if info.type != "INT32" or values.shape != scales.shape:
         raise scope.unsupported(
             op,
@@ -78,7 +80,7 @@ def bias(scope: Scope, op: Operator, scales: npt.NDArray[np.float64], y: Coding)
     return values.astype(np.int32)
 
 
-def _convolution(
+def convolution(
     scope: Scope,
     op: Operator,
     x: Value,
@@ -87,11 +89,14 @@ def _convolution(
     window: ir.Window,
     groups: int,
     extents: tuple[int, ...] | None = None,
+    operand: int = 0,
+    bias_operand: int = 2,
 ) -> None:
-    source, target = scope.input_coding(op), scope.output_coding(op)
+    """A convolution of ``operand``, whose value is ``x``, with a bias where there is one."""
+    source, target = scope.input_coding(op, operand), scope.output_coding(op)
     products = source.scale * scales
     height, width = window.output_size(*scope.shape(x)[1:])
-    biases = bias(scope, op, products, target)
+    biases = bias(scope, op, products, target, bias_operand)
     multiplier, shift = scope.multipliers(products / target.scale)
     low, high = scope.bounds(op, target)
     y = scope.result(op, (len(weight), height, width), extents)
@@ -127,7 +132,7 @@ def conv_2d(scope: Scope, op: Operator) -> None:
         )
     weight = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
     window = _window(scope, op, x, weight.shape[2:], _dilation(op))
-    _convolution(scope, op, x, weight, scales, window, groups)
+    convolution(scope, op, x, weight, scales, window, groups)
 
 
 def depthwise_conv_2d(scope: Scope, op: Operator) -> None:
@@ -141,7 +146,7 @@ def depthwise_conv_2d(scope: Scope, op: Operator) -> None:
         )
     weight = np.ascontiguousarray(values.transpose(3, 0, 1, 2))
     window = _window(scope, op, x, weight.shape[2:], _dilation(op))
-    _convolution(scope, op, x, weight, scales, window, channels)
+    convolution(scope, op, x, weight, scales, window, channels)
 
 
 def fully_connected(scope: Scope, op: Operator) -> None:
@@ -167,7 +172,7 @@ def fully_connected(scope: Scope, op: Operator) -> None:
     extents = None
     if map_shape(info.shape) is None and info.shape[-1:] == (outputs,):
         extents = info.shape
-    _convolution(scope, op, x, np.ascontiguousarray(weight), scales, ir.Window(kernel), 1, extents)
+    convolution(scope, op, x, np.ascontiguousarray(weight), scales, ir.Window(kernel), 1, extents)
 
 
 # --- windows -----------------------------------------------------------------------------------
@@ -233,7 +238,7 @@ def max_pool_2d(scope: Scope, op: Operator) -> None:
         x = scope.value(op)  # the padding is above the least value, and may be the maximum
     channels, height, width = scope.map_shape(op, x)
     window = _pool_window(scope, op, x)
-    target = _same_coding(scope, op)
+    target = same_coding(scope, op)
     low, high = scope.bounds(op, target)
     y = scope.result(op, (channels, *window.output_size(height, width)))
     bounded = (low, high) != (INT8_MIN, INT8_MAX)
@@ -261,7 +266,7 @@ def average_pool_2d(scope: Scope, op: Operator) -> None:
                 "operator leaves out of its mean; choose VALID, or a kernel and stride that "
                 "divide the map",
             )
-    target = _same_coding(scope, op)
+    target = same_coding(scope, op)
     even = (window.kernel[0] * window.kernel[1]) % 2 == 0
     _mean(scope, op, x, shape, window, target, -1 if even and target.zero_point < 0 else 0)
 
@@ -315,7 +320,7 @@ def _mean(
     scope.emit(ir.AvgPool2d(name, x.tensor, y, window, int(multiplier), int(shift), low, high))
 
 
-def _same_coding(scope: Scope, op: Operator) -> Coding:
+def same_coding(scope: Scope, op: Operator) -> Coding:
     """The output's coding, which must be the input's."""
     source, target = scope.input_coding(op), scope.output_coding(op)
     if source != target:
@@ -333,7 +338,7 @@ def pad(scope: Scope, op: Operator) -> None:
     """Zero points around the map wait for the window that reads them (``Value.padding``)."""
     x = scope.padded_value(op)
     amounts = np.array(scope.integers(op, 1))
-    target = _same_coding(scope, op)
+    target = same_coding(scope, op)
     rank = len(x.extents)
     if amounts.size != 2 * rank or (amounts < 0).any():
         raise scope.broken(op, f"it pads {amounts.tolist()}; two numbers for each axis are needed")

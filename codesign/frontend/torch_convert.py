@@ -19,27 +19,26 @@ from codesign.frontend.torch_pointwise import pointwise
 from codesign.frontend.torch_scope import Scope
 
 ACCEPTED = (
-    "conv2d, linear, batch_norm, relu, relu6, clamp, max_pool2d, avg_pool2d, adaptive_avg_pool2d, "
-    "mean over H and W, add and sub of two tensors, flatten, zero padding, any pointwise function "
-    "of one tensor, and softmax or argmax at the very end"
+    "conv2d, conv_transpose2d, linear, batch_norm, relu, relu6, clamp, max_pool2d, avg_pool2d, "
+    "adaptive_avg_pool2d, mean over H and W, interpolate(mode='nearest'), add and sub of two "
+    "tensors, flatten, zero padding, any pointwise function of one tensor, and softmax or argmax "
+    "at the very end"
 )
 aten = torch.ops.aten
 _EVALUATE = "export the model in evaluation mode (model.eval())"
 _STATISTICS = "it needs statistics of each input; use batch_norm, whose are constants"
-_UPSAMPLE = "the machine writes no interleaved pixels; end the network before it, and resize there"
+_UPSAMPLE = (
+    "use mode='nearest', or conv_transpose2d with groups=channels, which interpolates with the "
+    "right weights"
+)
 _NO_MOVES = "channels stay in their map; select and join them with 1 by 1 convolutions and sums"
 REMEDIES: dict[Any, str] = {
     aten.native_layer_norm.default: _STATISTICS,
     aten.native_group_norm.default: _STATISTICS,
-    aten.upsample_nearest2d.vec: _UPSAMPLE,
     aten.upsample_bilinear2d.vec: _UPSAMPLE,
     aten.cat.default: _NO_MOVES,
     aten.slice.Tensor: _NO_MOVES,
     aten.split_with_sizes.default: _NO_MOVES,
-    aten.index.Tensor: (
-        "values cannot be picked by index; where this is padding that reflects or repeats, pad "
-        "with zeros"
-    ),
     aten._log_softmax.default: (
         "leave it out, or end with softmax: both keep the order of their inputs"
     ),

@@ -11,6 +11,7 @@ import torch
 from torch.fx import Node
 
 from codesign.frontend import network as net
+from codesign.frontend import torch_upsampling as upsampling
 from codesign.frontend.torch_scope import Scope
 from codesign.ir import Padding, Pair, Shape, Window
 
@@ -39,7 +40,9 @@ def _convolution(scope: Scope, node: Node) -> net.Op:
             node, f"it has {weight.ndim - 2} spatial dimensions; convolutions of 2 are accepted"
         )
     if scope.argument(node, 6, "transposed", False):
-        raise scope.unsupported(node, "it is transposed; convolutions that are not are accepted")
+        return upsampling.transposed(
+            scope, node, weight, _pair(stride), _pair(padding), _pair(dilation)
+        )
     return net.Conv2d(
         scope.name(node), scope.tensor(node, 0, "input"), node.name, weight,
         np.zeros(weight.shape[0], np.float32) if bias is None else bias,
@@ -206,4 +209,7 @@ CONVERTERS: dict[Any, Callable[[Scope, Node], net.Op]] = {
     aten.mean.dim: _mean,
     aten.amax.default: _amax,
     aten.constant_pad_nd.default: _pad,
+    aten.upsample_nearest2d.vec: upsampling.upsample,
+    aten.upsample_nearest2d.default: upsampling.upsample,
+    aten.index.Tensor: upsampling.index,
 }

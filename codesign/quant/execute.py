@@ -76,6 +76,9 @@ def _rest(op: net.Op, x: torch.Tensor) -> torch.Tensor:
         return _pad(x, Window((1, 1), padding=op.padding), 0.0)
     if isinstance(op, net.Clamp):
         return x.clamp(op.low, op.high)
+    if isinstance(op, net.Upsample):
+        y, x_factor = op.factor
+        return x.repeat_interleave(y, dim=2).repeat_interleave(x_factor, dim=3)
     if isinstance(op, net.Unary):
         return torch.from_numpy(op.function(x.numpy()))
     return x.reshape(len(x), -1, 1, 1) if isinstance(op, net.Flatten) else x
@@ -83,4 +86,11 @@ def _rest(op: net.Op, x: torch.Tensor) -> torch.Tensor:
 
 def _pad(x: torch.Tensor, window: Window, value: float) -> torch.Tensor:
     top, bottom, left, right = window.padding
+    if window.base_dilation != (1, 1):
+        apart_y, apart_x = window.base_dilation
+        batch, channels, height, width = x.shape
+        size = (batch, channels, apart_y * (height - 1) + 1, apart_x * (width - 1) + 1)
+        spread = torch.full(size, value)
+        spread[:, :, ::apart_y, ::apart_x] = x
+        x = spread
     return functional.pad(x, (left, right, top, bottom), value=value) if any(window.padding) else x

@@ -59,6 +59,8 @@ def quantize_op(
         return ir.Table(op.name, op.x, op.y, y.encode(op.function(codings[op.x].decode(CODES))))
     if isinstance(op, net.Flatten):
         return ir.Flatten(op.name, op.x, op.y)
+    if isinstance(op, net.Upsample):
+        return ir.Upsample(op.name, op.x, op.y, op.factor)
     raise GraphError(
         f"{op.name!r} is a {type(op).__name__}; simplify the network before quantising it"
     )

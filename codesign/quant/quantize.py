@@ -71,7 +71,7 @@ def _codings(network: net.Network, calibration: Calibration) -> dict[str, Coding
     """The coding of every tensor; what only selects or moves values keeps its input's."""
     codings = {name: coding(*calibration.ranges[name]) for name in network.inputs}
     for op in network.ops:
-        if isinstance(op, net.MaxPool2d | net.Flatten):
+        if isinstance(op, net.Moving):
             codings[op.y] = codings[op.x]
             continue
         shared = network.shared_coding(op.y) or op.y
