@@ -128,5 +128,6 @@ def measure(
     with Accelerator(device) as accelerator:
         accelerator.load(path)
         counters = counted(accelerator, program, codes)
+        overhead_us = accelerator.report().overhead_us
     execution = traced(program, path, device, codes)
-    return Measurement(kind, counters["CYCLES"], counters, execution, bit_exact)
+    return Measurement(kind, counters["CYCLES"], counters, execution, bit_exact, overhead_us)
