@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from codesign import ir
 from codesign.arch import Arch
 from codesign.arith import INT8_MAX, INT8_MIN, add_requantized, saturate
 from codesign.compiler import fold, kernels
 from codesign.compiler.fold import Folding
-from codesign.compiler.network import PLAIN, Fold, Layer, Network, Output, Residual
+from codesign.compiler.network import PLAIN, Block, Fold, Layer, Network, Output, Residual
 from codesign.errors import UnsupportedOpError
 from codesign.isa import Mode
 
@@ -146,31 +148,38 @@ class _Lowering:
         if view.flat:
             raise UnsupportedOpError(f"{where} pools a flattened map; pool before flattening")
         source, target = self.shapes[view.map], self.graph.tensors[op.y].shape
-        at = kernels.geometry(where, op.window, source[1:], target[1:])
+        counts = _counts(op, source)
+        at = kernels.geometry(
+            where, op.window, source[1:], target[1:], by_line=bool(np.ptp(counts))
+        )
         offsets = [(y, x) for y in at.rows.values() for x in at.columns.values()]
-        zero, channels = self.zero(op.y), source[0]
-        full, x_zero = np.ones(channels, np.int64), self.zero(op.x)
-        taps = {offset: np.ones(channels, np.int8) for offset in offsets}
+        zero, channels, x_zero = self.zero(op.y), source[0], self.zero(op.x)
+        maximum = bool(offsets) and isinstance(op, ir.MaxPool2d)
         low, high = INT8_MIN, INT8_MAX
         if isinstance(op, ir.AvgPool2d):
-            post = (-x_zero * len(offsets) * full, op.multiplier * full, op.shift * full)
             low, high = op.low, op.high
-        elif offsets:
-            post = kernels.identity(zero, channels)
-            x_zero = INT8_MIN
-        else:  # the maximum of padding alone
-            bias, multiplier, shift = kernels.identity(zero, channels)
-            post = (bias + INT8_MIN, multiplier, shift)
-        maximum = bool(offsets) and isinstance(op, ir.MaxPool2d)
-        blocks = (
-            kernels.maximum(where, self.arch, offsets, post)
+            full = np.ones(channels, np.int64)
+            posts = {
+                count: (-x_zero * len(offsets) * full, multiplier * full, shift * full)
+                for count in np.unique(counts).tolist()
+                for multiplier, shift in (op.part(count),)
+            }
+        else:
+            bias, *scaling = kernels.identity(zero, channels)
+            # without offsets it is the maximum of padding alone
+            posts = {0: (bias if offsets else bias + INT8_MIN, scaling[0], scaling[1])}
+            x_zero = INT8_MIN if offsets else x_zero
+        taps = {offset: np.ones(channels, np.int8) for offset in offsets} or _no_taps(channels)
+        by_count = {
+            count: kernels.maximum(where, self.arch, offsets, post)
             if maximum
-            else kernels.depthwise(where, self.arch, taps or _no_taps(channels), post)
-        )
+            else kernels.depthwise(where, self.arch, taps, post)
+            for count, post in posts.items()
+        }
         layer = Layer(
             op.name, where, type(op).__name__, view.map, op.y,
-            Mode.MAX if maximum else Mode.DEPTHWISE, at.stride, x_zero, blocks, zero, low, high,
-            step=at.step,
+            Mode.MAX if maximum else Mode.DEPTHWISE, at.stride, x_zero,
+            _patches(counts, by_count), zero, low, high, step=at.step,
         )  # fmt: skip
         self._put(op, layer, target)
 
@@ -270,6 +279,35 @@ def copy_layer(
     return Layer(
         name, where, "Copy", source, target, Mode.DEPTHWISE, 1, zero_point, blocks, zero_point
     )
+
+
+def _counts(op: ir.MaxPool2d | ir.AvgPool2d, source: ir.Shape) -> npt.NDArray[np.int64]:
+    """Pixels that each window of a mean counts; as many for each of a maximum."""
+    if isinstance(op, ir.AvgPool2d):
+        return ir.counts(op.window, op.counted, source)
+    return np.zeros((1, 1), np.int64)
+
+
+def _patches(
+    numbers: npt.NDArray[np.int64], by_count: Mapping[int, tuple[Block, ...]]
+) -> tuple[Block, ...]:
+    """Blocks of every plane, each for a rectangle of output pixels that count alike."""
+    if not np.ptp(numbers):
+        return by_count[int(numbers[0, 0])]
+    lines, columns = _stretches(numbers), _stretches(numbers.T)
+    found = []
+    for plane in range(len(next(iter(by_count.values())))):
+        for top, bottom in lines:
+            for left, right in columns:
+                block = by_count[int(numbers[top, left])][plane]
+                found.append(replace(block, lines=(top, bottom), columns=(left, right)))
+    return tuple(found)
+
+
+def _stretches(numbers: npt.NDArray[np.int64]) -> list[ir.Pair]:
+    """Stretches [first, last) of equal lines."""
+    ends = [i + 1 for i in range(len(numbers) - 1) if (numbers[i] != numbers[i + 1]).any()]
+    return list(zip([0, *ends], [*ends, len(numbers)], strict=True))
 
 
 def _no_taps(channels: int) -> dict[kernels.Offset, kernels.Int8Array]:
