@@ -100,7 +100,10 @@ def energy_provenance(program: Program) -> dict[str, str]:
             f"modelled for {model.board} from the counters, {model.origin}, within a factor of "
             f"{1 + model.uncertainty:.3g}"
         )
-    return {"energy_uj": how, "driver_overhead_us": "measured here, without the simulation's time"}
+    return {
+        "energy_uj": how,
+        "driver_overhead_us": "measured here, simulation left out, the lesser of two runs",
+    }
 
 
 def latency_ms(cycles: int, clock_mhz: float) -> float:
