@@ -7,16 +7,18 @@ PIP_ARGS ?=
 # PYNQ has no packages for Python 3.13 and newer: say here which other one to take, 3.10 to 3.12.
 PYNQ_PYTHON ?= $(PYTHON)
 JOBS ?= 2
+BOARD ?= pynq-z2
+FLOW ?= vivado
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYNQ31 := .venv-pynq31/.installed
 PYNQ40 := .venv-pynq40/.installed
-BENCH_GROUPS := array driver network sim synth
+BENCH_GROUPS := array driver network presets sim synth
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-board sim lint bench clean
+.PHONY: help demo test test-slow test-board sim lint bench bitstream clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +60,10 @@ bench: $(STAMP) ## measure everything; results in benchmarks/results
 	  $(BIN)/codesign bench $$group --json benchmarks/results/$$group.json || exit 1; \
 	done
 	$(BIN)/python benchmarks/table.py
+
+bitstream: $(STAMP) ## a board's bitstream: BOARD=zcu104; FLOW=open CHIPDB=FILE XRAY=FOLDER for the open tools
+	$(BIN)/codesign overlay --board $(BOARD) --flow $(FLOW) --build --output build/overlays/$(BOARD) \
+	  $(if $(CHIPDB),--chipdb $(CHIPDB)) $(if $(XRAY),--xray $(XRAY))
 
 clean: ## remove everything built, the virtual environments included
 	rm -rf build $(VENV) .venv-pynq31 .venv-pynq40 .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

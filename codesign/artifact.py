@@ -361,6 +361,11 @@ def _graph_from_bytes(data: bytes) -> Graph:
     )
 
 
+def _tuple(values: list[Any]) -> tuple[Any, ...]:
+    """What JSON has made a list of, in all depths."""
+    return tuple(_tuple(at) if isinstance(at, list) else at for at in values)
+
+
 def _op(values: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> ir.Op:
     fields = {}
     for name, value in values.items():
@@ -369,7 +374,7 @@ def _op(values: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> ir.Op
         elif isinstance(value, dict):
             value = arrays[value["array"]]
         elif isinstance(value, list):
-            value = tuple(value)
+            value = _tuple(value)
         fields[name] = value
     op: ir.Op = _OPS[fields.pop("kind")](**fields)
     return op

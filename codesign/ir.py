@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -96,9 +97,11 @@ class MaxPool2d:
 
 @dataclass(frozen=True)
 class AvgPool2d:
-    """y = clamp(zy + requantize(sum (x - zx))), padding with zx: the padding counts in the mean.
+    """y = clamp(zy + requantize(sum (x - zx))), padding with zx.
 
-    The multiplier holds 1/(kh*kw) times the ratio of the scales.
+    The multiplier holds 1/(kh*kw) times the ratio of the scales. ``counted`` is the padding that
+    counts in the mean, None for all of it; ``parts`` has a multiplier and shift for each number of
+    pixels, below kh*kw, that a window counts (``counts``).
     """
 
     name: str
@@ -109,6 +112,21 @@ class AvgPool2d:
     shift: int
     low: int = INT8_MIN
     high: int = INT8_MAX
+    counted: Padding | None = None
+    parts: tuple[tuple[int, int, int], ...] = ()
+    """(count, multiplier, shift)."""
+
+    def part(self, count: int) -> Pair:
+        """Multiplier and shift of windows that count so many pixels.
+
+        Raises
+        ------
+        KeyError
+            There are none.
+        """
+        full = self.window.kernel[0] * self.window.kernel[1]
+        known = {at: (multiplier, shift) for at, multiplier, shift in self.parts}
+        return (known | {full: (self.multiplier, self.shift)})[count]
 
 
 @dataclass(frozen=True)
@@ -195,6 +213,20 @@ def macs(graph: Graph, op: Op) -> int:
     return int(np.prod(op.weight.shape)) * height * width
 
 
+def counts(window: Window, counted: Padding | None, shape: Shape) -> npt.NDArray[np.int64]:
+    """[H, W] of the output: pixels of a window that lie in a map of ``shape`` with the padding that
+    counts around it, all of it where ``counted`` is None."""
+    sides = window.padding if counted is None else counted
+    sizes = window.output_size(*shape[1:])
+    along = []
+    for axis in (0, 1):
+        first = np.arange(sizes[axis]) * window.stride[axis] - window.padding[2 * axis]
+        at = first[:, None] + np.arange(window.kernel[axis]) * window.dilation[axis]
+        inside = (at >= -sides[2 * axis]) & (at < shape[1 + axis] + sides[2 * axis + 1])
+        along.append(inside.sum(axis=1))
+    return np.asarray(np.multiply.outer(along[0], along[1]), np.int64)
+
+
 def verify(graph: Graph) -> None:
     """Check every rule of this module; ``GraphError`` names the operation and what breaks."""
     for problem in _problems(graph):
@@ -256,6 +288,11 @@ def _op_problems(graph: Graph, op: Op) -> Iterator[str]:
             yield f"{op.name!r}: input and output of a max pool must share scale and zero point"
         if op.window.base_dilation != (1, 1):
             yield f"{op.name!r}: only convolutions have a base_dilation, no pools"
+        if isinstance(op, AvgPool2d) and min(expected) > 0:
+            known = {prod(op.window.kernel), *(at[0] for at in op.parts)}
+            missing = set(counts(op.window, op.counted, x.shape).ravel().tolist()) - known
+            if missing:
+                yield f"{op.name!r} has no multiplier for windows of {sorted(missing)} pixels"
     elif isinstance(op, Flatten):
         expected = (x.shape[0] * x.shape[1] * x.shape[2], 1, 1)
     elif isinstance(op, Upsample):

@@ -8,6 +8,7 @@ PYNQ_REMOTE_DEVICES names the board.
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ def save_timeline(report: Report, program: Path, target: Path) -> None:
     from codesign.report.trace import Execution
 
     loaded = Program.load(program)
+    loaded = replace(loaded, arch=loaded.arch.replace(clock_mhz=report.clock_hz / 1e6))
     spans = [TraceRecord(Unit[at.unit], at.index, at.start, at.end) for at in report.trace]
     target.write_text(json.dumps(timeline(loaded, Execution.of(loaded, spans))))
 

@@ -208,8 +208,13 @@ class Accelerator:
         self.run(*inputs)
         batches, begin = self._batches, time.perf_counter()
         meter.start()
-        while time.perf_counter() - begin < seconds:
-            self.run(*inputs)
+        try:
+            while time.perf_counter() - begin < seconds:
+                self.run(*inputs)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                meter.stop()
+            raise
         joules = meter.stop()
         taken = time.perf_counter() - begin
         count = self._batches - batches

@@ -58,6 +58,6 @@ def _show(rows: list[Measurement], found: Fit) -> None:
     factors = ", ".join(f"{part} {factor:.3f}" for part, factor in found.factors.items())
     at = found.coefficients
     console.print(
-        f"factors on what was known: {factors}; static {at.static_w:.3f} W; within a factor of "
-        f"{1 + at.uncertainty:.2f}"
+        f"factors on what was known: {factors}\n"
+        f"static {at.static_w:.3f} W; energies within a factor of {1 + at.uncertainty:.2f}"
     )

@@ -17,6 +17,7 @@ from codesign.cli.console import console
 from codesign.cli.model import FloatArray, Model, is_quantized, load_graph, load_model
 from codesign.cli.options import EXISTING_FILE, FILE, arch_option, load_array, seed_option
 from codesign.compiler import compile as compile_graph
+from codesign.cost import energy_file
 from codesign.frontend.ends import host_steps
 from codesign.quant.calibrate import METHODS, Method
 from codesign.quant.quantize import quantize_network
@@ -38,6 +39,8 @@ RANDOM_SAMPLES = 16
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True,
               help="Samples of one inference.")  # fmt: skip
 @seed_option()
+@click.option("--energy", type=EXISTING_FILE,
+              help="The board's energy coefficients, such as `calibrate` writes.")  # fmt: skip
 @click.option("--keep-tensors", is_flag=True,
               help="Save every layer's result to DRAM, for debugging: slower.")  # fmt: skip
 def command(
@@ -48,6 +51,7 @@ def command(
     method: Method,
     batch: int,
     seed: int,
+    energy: Path | None,
     keep_tensors: bool,
 ) -> None:
     """Quantise MODEL to int8 and compile it for an architecture.
@@ -67,7 +71,10 @@ def command(
       codesign compile mine:network --arch board.yaml --batch 4 -o mine.prog
     """
     graph, steps = _graph(model, calibration, method, batch, seed)
-    program = compile_graph(graph, arch, seed=seed, keep_tensors=keep_tensors)
+    coefficients = energy_file.find(arch.board, energy)
+    if energy and coefficients is None:
+        raise ValueError(f"{str(energy)!r} has no board {arch.board!r}, which {arch.name!r} is for")
+    program = compile_graph(graph, arch, seed=seed, keep_tensors=keep_tensors, energy=coefficients)
     program = dataclasses.replace(program, host_steps=steps)
     output.parent.mkdir(parents=True, exist_ok=True)
     program.save(output)

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from codesign.cost.energy import PARTS
+
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 
@@ -34,6 +36,8 @@ FORMATS = {
     "macs": "{:,}",
     "utilization": "{:.1%}",
     "latency_ms": "{:.4f}",
+    "driver_overhead_us": "{:.1f}",
+    "energy_uj": "{:,.1f}",
     "dram_read_bytes": "{:,}",
     "dram_write_bytes": "{:,}",
 }
@@ -50,10 +54,24 @@ def show_report(report: Mapping[str, Any]) -> None:
     for name in ("bit_exact", *FORMATS):
         if name in report:
             value = report[name]
-            text = FORMATS[name].format(value) if name in FORMATS else str(value)
+            text = (
+                FORMATS[name].format(value) if name in FORMATS and value is not None else str(value)
+            )
             table.add_row(name, text, source.get(name, ""))
     console.print(table)
+    if report["energy"]:
+        console.print(f"Energy in uJ: {energy_split(report['energy'])}")
     show_layers(report["layers"], source["layers"])
+
+
+def energy_split(energy: Mapping[str, Any]) -> str:
+    """Such as "compute 1.2 (3%), on chip 0.5 (1%), ..."."""
+    parts = {part: energy[f"{part}_uj"] for part in PARTS}
+    whole = sum(parts.values()) or 1.0
+    return ", ".join(
+        f"{part.replace('_', ' ')} {value:,.1f} ({value / whole:.0%})"
+        for part, value in parts.items()
+    )
 
 
 def show_layers(layers: Sequence[Mapping[str, Any]], source: str) -> None:
@@ -63,7 +81,7 @@ def show_layers(layers: Sequence[Mapping[str, Any]], source: str) -> None:
     table = Table(title=f"Layers ({source})", caption=caption)
     for heading in ("layer", "op"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("cycles", "macs", "utilization", *causes):
+    for heading in ("cycles", "macs", "utilization", "energy uJ", *causes):
         table.add_column(heading, justify="right")
     for layer in layers:
         table.add_row(
@@ -72,6 +90,7 @@ def show_layers(layers: Sequence[Mapping[str, Any]], source: str) -> None:
             f"{layer['cycles']:,}",
             f"{layer['macs']:,}",
             f"{layer['utilization']:.1%}",
+            "" if layer["energy_uj"] is None else f"{layer['energy_uj']:,.2f}",
             *(f"{layer['stalls'][cause]:,}" for cause in causes),
         )
     console.print(table)

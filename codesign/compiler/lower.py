@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from codesign import ir
 from codesign.arch import Arch
@@ -195,7 +197,6 @@ class _Lowering:
         alone = not all(at.rows[y] and at.columns[x] for y, x in at.phases)
         if alone and not view.plain:  # some phases have padding alone, and all are of one mode
             view, at = self._windowed(op, self.whole(op.x))
-        average = isinstance(op, ir.AvgPool2d)
         blocks: list[Block] = []
         for phase in at.phases:
             if isinstance(op, ir.AvgPool2d):
@@ -203,6 +204,7 @@ class _Lowering:
             else:
                 found = self._maxima(op, at, phase)
             blocks += [replace(block, phase=phase) for block in found]
+        average = isinstance(op, ir.AvgPool2d)
         layer = Layer(
             op.name, where, type(op).__name__, view.map, op.y,
             Mode.DEPTHWISE if average or alone else Mode.MAX, at.stride,
@@ -216,18 +218,31 @@ class _Lowering:
     def _windowed(
         self, op: ir.MaxPool2d | ir.AvgPool2d, view: View
     ) -> tuple[View, kernels.Geometry]:
+        """The window on a map, by line where its means count different numbers of pixels."""
+        by_line = isinstance(op, ir.AvgPool2d) and bool(np.ptp(self._counts(op)))
+        if by_line:
+            view = self.whole(op.x)
         source, target = self.shapes[view.map][1:], self.graph.tensors[op.y].shape[1:]
-        return view, kernels.geometry(self.where(op), op.window, source, target, view.factor)
+        where = self.where(op)
+        return view, kernels.geometry(where, op.window, source, target, view.factor, by_line)
+
+    def _counts(self, op: ir.AvgPool2d) -> npt.NDArray[np.int64]:
+        """Pixels that each window counts."""
+        return ir.counts(op.window, op.counted, self.graph.tensors[op.x].shape)
 
     def _averages(
         self, op: ir.AvgPool2d, at: kernels.Geometry, phase: ir.Pair
     ) -> tuple[Block, ...]:
-        channels = self.graph.tensors[op.y].shape[0]
+        channels, counts = self.graph.tensors[op.y].shape[0], self._counts(op)
         ones = np.ones((channels, *op.window.kernel), np.int8)
         positions = kernels.depthwise_positions(ones, at, phase) or _no_taps(channels)
         full, total = np.ones(channels, np.int64), np.asarray(sum(positions.values()))
-        post = (-self.zero(op.x) * total, op.multiplier * full, op.shift * full)
-        return kernels.depthwise(self.where(op), self.arch, positions, post)
+        by_count = {}
+        for count in np.unique(counts).tolist():
+            multiplier, shift = op.part(count)
+            post = (-self.zero(op.x) * total, multiplier * full, shift * full)
+            by_count[count] = kernels.depthwise(self.where(op), self.arch, positions, post)
+        return _patches(counts, by_count)
 
     def _maxima(self, op: ir.MaxPool2d, at: kernels.Geometry, phase: ir.Pair) -> tuple[Block, ...]:
         channels, where = self.graph.tensors[op.y].shape[0], self.where(op)
@@ -335,6 +350,28 @@ def copy_layer(
     return Layer(
         name, where, "Copy", source, target, Mode.DEPTHWISE, 1, zero_point, blocks, zero_point
     )
+
+
+def _patches(
+    numbers: npt.NDArray[np.int64], by_count: Mapping[int, tuple[Block, ...]]
+) -> tuple[Block, ...]:
+    """Blocks of every plane, each for a rectangle of output pixels that count alike."""
+    if not np.ptp(numbers):
+        return by_count[int(numbers[0, 0])]
+    lines, columns = _stretches(numbers), _stretches(numbers.T)
+    found = []
+    for plane in range(len(next(iter(by_count.values())))):
+        for top, bottom in lines:
+            for left, right in columns:
+                block = by_count[int(numbers[top, left])][plane]
+                found.append(replace(block, lines=(top, bottom), columns=(left, right)))
+    return tuple(found)
+
+
+def _stretches(numbers: npt.NDArray[np.int64]) -> list[ir.Pair]:
+    """Stretches [first, last) of equal lines."""
+    ends = [i + 1 for i in range(len(numbers) - 1) if (numbers[i] != numbers[i + 1]).any()]
+    return list(zip([0, *ends], [*ends, len(numbers)], strict=True))
 
 
 def _no_taps(channels: int) -> dict[kernels.Offset, kernels.IntArray]:

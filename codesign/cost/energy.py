@@ -22,6 +22,7 @@ EVENTS = tuple(name for names in GROUPS.values() for name in names)
 PARTS = (*GROUPS, "static")
 PJ_PER_UJ = 1e6
 UJ_PER_J = 1e6
+HZ_PER_MHZ = 1e6
 
 
 @dataclass(frozen=True)

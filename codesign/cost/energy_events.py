@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 
 from codesign.arch import PARAM_RECORD_BITS, TAP_ENTRY_BITS, Arch
 from codesign.artifact import Program
-from codesign.cost.energy import GROUPS, Coefficients, EnergyModel, Event
+from codesign.cost.energy import GROUPS, HZ_PER_MHZ, Coefficients, Energy, EnergyModel, Event
 from codesign.isa import Instruction, Mode, Opcode, Target
 from codesign.reference.memory import Transfer
+from codesign.reference.predict import predicted_run
 from codesign.report.trace import instructions, layer_of
 from codesign.report.traffic import traffic
 
@@ -51,6 +52,18 @@ def energy_model(program: Program, coefficients: Coefficients) -> EnergyModel:
     return EnergyModel(
         at.family, at.board, at.origin, at.uncertainty, at.static_w, events, layer_counts(program)
     )
+
+
+def predicted_energy(program: Program) -> Energy | None:
+    """Energy of an inference at the architecture's clock, from the machine reference's counters;
+    None where the program has no coefficients.
+
+    On the same DRAM the hardware counts the same, and its report tells this energy.
+    """
+    if program.energy is None:
+        return None
+    run = predicted_run(program, check=False)
+    return program.energy.estimate(run.counters, run.cycles / (program.arch.clock_mhz * HZ_PER_MHZ))
 
 
 def inference_counts(program: Program) -> tuple[Counts, Counts]:

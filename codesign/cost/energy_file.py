@@ -64,15 +64,20 @@ def load(path: Path) -> dict[str, Coefficients]:
 def dump(coefficients: Coefficients) -> str:
     """A file with one board's coefficients."""
     at = coefficients
-    energy = {name: {"value": at.energy_pj[name], "source": at.origin} for name in EVENTS}
+    energy = {name: {"value": _shown(at.energy_pj[name]), "source": at.origin} for name in EVENTS}
     family = {
         "origin": at.origin,
-        "uncertainty": at.uncertainty,
+        "uncertainty": _shown(at.uncertainty),
         "energy_pj": energy,
-        "boards": {at.board: {"static_w": at.static_w, "source": at.origin}},
+        "boards": {at.board: {"static_w": _shown(at.static_w), "source": at.origin}},
     }
     text: str = yaml.safe_dump({"families": {at.family: family}}, sort_keys=False)
     return text
+
+
+def _shown(value: float) -> float:
+    """As many digits as any meter has."""
+    return float(f"{value:.6g}")
 
 
 def _mapping(values: Any, key: str | None, path: Path) -> Mapping[str, Any]:

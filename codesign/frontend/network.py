@@ -72,7 +72,8 @@ class MaxPool2d:
 
 @dataclass(frozen=True)
 class AvgPool2d:
-    """Mean over the window, zero padding counted, then a clamp."""
+    """Mean over the window, then a clamp. ``counted``: the zero padding that counts in the mean,
+    None for all of it."""
 
     name: str
     x: str
@@ -80,6 +81,7 @@ class AvgPool2d:
     window: Window
     low: float = -math.inf
     high: float = math.inf
+    counted: Padding | None = None
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,16 @@
-"""ONNX's Concat, Split and Slice: channels move through 1 by 1 convolutions of zeros and ones.
-
-A part is put into its channels of the whole by a convolution; the sum of the parts is the whole.
-"""
+"""ONNX's Concat, Split and Slice of channels (``codesign.frontend.channels``)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from codesign.frontend import channels
 from codesign.frontend import network as net
 from codesign.frontend.onnx_file import Node
 from codesign.frontend.onnx_scope import Scope, Value, Weights, given, map_shape
-from codesign.ir import Window
+from codesign.ir import Shape
 
 
 def concat(scope: Scope, node: Node) -> None:
@@ -33,43 +31,29 @@ def concat(scope: Scope, node: Node) -> None:
     if len(parts) == 1:
         scope.alias(node, first)
         return
-    channels = sum(part.extents[0] for part in parts)
-    extents = (channels, *first.extents[1:])
-    y, before, total = node.outputs[0], 0, ""
-    last = f"{node.name}:sum{len(parts) - 1}"
-    for number, part in enumerate(parts):
-        count = part.extents[0]
-        placed = f"{y}:part{number}"
-        rows = [(before + channel, channel) for channel in range(count)]
-        _select(scope, node, part, placed, f"part{number}", rows, channels)
-        scope.coded_as[placed] = last
-        before += count
-        if number == 0:
-            total = placed
-            continue
-        summed = y if number == len(parts) - 1 else f"{y}:sum{number}"
-        op = net.Add(f"{node.name}:sum{number}", total, placed, summed)
-        scope.emit(node, op, extents)
-        scope.coded_as[summed] = last
-        total = summed
-    del scope.coded_as[y]
+    shapes = [(part.tensor, _shape(scope, node, part)) for part in parts]
+    joined = channels.join(node.name, node.outputs[0], shapes)
+    extents = (sum(part.extents[0] for part in parts), *first.extents[1:])
+    for op in joined.ops:
+        _emit(scope, node, op, extents)
+    scope.coded_as |= joined.coded_as
 
 
 def split(scope: Scope, node: Node) -> None:
     """Into ranges of channels, by sizes or into equal parts."""
     x = scope.value(node)
     _along_channels(scope, node, x, int(scope.attribute(node, "axis", 0)))
-    channels, count = x.extents[0], len(node.outputs)
+    whole, count = x.extents[0], len(node.outputs)
     if given(node, 1):
         sizes = [int(size) for size in scope.required(node, 1).reshape(-1)]
     elif "split" in node.attributes:  # before opset 13
         sizes = [int(size) for size in node.attributes["split"]]
     else:
-        size = -(-channels // count)
-        sizes = [size] * (count - 1) + [channels - size * (count - 1)]
-    if len(sizes) != count or sum(sizes) != channels or min(sizes) < 1:
+        size = -(-whole // count)
+        sizes = [size] * (count - 1) + [whole - size * (count - 1)]
+    if len(sizes) != count or sum(sizes) != whole or min(sizes) < 1:
         raise scope.broken(
-            node, f"it splits {channels} channels into {sizes} for {count} outputs; export the "
+            node, f"it splits {whole} channels into {sizes} for {count} outputs; export the "
             "model again"
         )  # fmt: skip
     first = 0
@@ -119,37 +103,30 @@ def _along_channels(scope: Scope, node: Node, x: Value, axis: int) -> None:
         )
 
 
-def _take(scope: Scope, node: Node, x: Value, channels: range, output: int) -> None:
+def _take(scope: Scope, node: Node, x: Value, taken: range, output: int) -> None:
     y = node.outputs[output]
-    part = f"take{output}" if len(node.outputs) > 1 else ""
-    _select(scope, node, x, y, part, list(enumerate(channels)), len(channels))
-    maker = next((op.name for op in scope.ops if op.y == x.tensor), x.tensor)
-    scope.coded_as[y] = maker
+    name = f"{node.name}:take{output}" if len(node.outputs) > 1 else node.name
+    rows = list(enumerate(taken))
+    count = _shape(scope, node, x)[0]
+    op = channels.select(name, x.tensor, y, rows, count, len(taken))
+    _emit(scope, node, op, (len(taken), *x.extents[1:]))
+    scope.coded_as[y] = next((op.name for op in scope.ops if op.y == x.tensor), x.tensor)
     rounded = x.tensor in scope.codings and x.is_rounded
-    scope.values[y] = Value(y, (len(channels), *x.extents[1:]), is_rounded=rounded)
+    scope.values[y] = replace(scope.values[y], is_rounded=rounded)
 
 
-def _select(
-    scope: Scope,
-    node: Node,
-    x: Value,
-    y: str,
-    part: str,
-    rows: Sequence[tuple[int, int]],
-    channels: int,
-) -> None:
-    """Channel a of ``y`` is channel b of ``x``, for (a, b) in ``rows``; others are zero."""
+def _emit(scope: Scope, node: Node, op: net.Op, extents: tuple[int, ...]) -> None:
+    if isinstance(op, net.Conv2d) and scope.model.quantized:
+        scope.weights[op.name] = Weights(op.weight, np.ones(len(op.weight), np.float64))
+    scope.emit(node, op, extents)
+
+
+def _shape(scope: Scope, node: Node, x: Value) -> Shape:
+    """(C, H, W) of an operand whose channels are those of its tensor."""
     shape = map_shape(x.extents)
     if shape != scope.shapes[x.tensor]:
         raise scope.unsupported(
             node, f"its operand {list(x.extents)} is a map {scope.shapes[x.tensor]} seen "
             "otherwise; move channels before reshaping"
         )  # fmt: skip
-    weight = np.zeros((channels, shape[0], 1, 1), np.float32)
-    for into, source in rows:
-        weight[into, source] = 1
-    name = f"{node.name}:{part}" if part else node.name
-    bias = np.zeros(channels, np.float32)
-    if scope.model.quantized:
-        scope.weights[name] = Weights(weight, np.ones(channels, np.float64))
-    scope.emit(node, net.Conv2d(name, x.tensor, y, weight, bias, Window((1, 1))))
+    return shape

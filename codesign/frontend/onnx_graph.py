@@ -149,7 +149,7 @@ def _quantized_op(scope: Scope, op: net.Op, codings: Mapping[str, Coding]) -> ir
     if given is not None and isinstance(op, net.Conv2d):
         scales = _scales(scope, op, given, codings[op.x])
     try:
-        return quantize_op(op, codings, scales)
+        return quantize_op(op, codings, scope.shapes, scales)
     except ValueError as error:  # of arithmetic: scales out of all proportion
         raise GraphError(f"{scope.origin[op.name]}: {error}") from error
 

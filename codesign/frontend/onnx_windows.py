@@ -8,7 +8,7 @@ from codesign.frontend import network as net
 from codesign.frontend.network import FloatArray
 from codesign.frontend.onnx_file import Node
 from codesign.frontend.onnx_scope import Scope, Weights, given
-from codesign.ir import Pair, Shape, Window
+from codesign.ir import Padding, Pair, Shape, Window
 
 
 def conv(scope: Scope, node: Node) -> None:
@@ -104,21 +104,17 @@ def max_pool(scope: Scope, node: Node) -> None:
 
 
 def average_pool(scope: Scope, node: Node) -> None:
-    """Padding counts in the machine's mean."""
+    """Padding counts where ``count_include_pad`` says so; what ``ceil_mode`` adds never does."""
     x, shape = scope.map(node)
     window = _window(scope, node, _kernel(scope, node), shape)
-    if any(window.padding) and not scope.attribute(node, "count_include_pad", 0):
-        raise scope.unsupported(
-            node, f"it leaves its padding {window.padding} (top, bottom, left, right) out of the "
-            "mean; set count_include_pad=1, or choose a kernel and stride without padding"
-        )  # fmt: skip
-    if scope.attribute(node, "ceil_mode", 0):
-        plain = _window(scope, node, window.kernel, shape, ceil=False)
-        if plain != window:
-            raise scope.unsupported(
-                node, "ceil_mode adds windows that reach outside the map; set ceil_mode=0"
-            )
-    scope.emit(node, net.AvgPool2d(node.name, x, node.outputs[0], window))
+    counted: Padding = (0, 0, 0, 0)
+    if scope.attribute(node, "count_include_pad", 0):
+        counted = _window(scope, node, window.kernel, shape, ceil=False).padding
+    pool = net.AvgPool2d(
+        node.name, x, node.outputs[0], window,
+        counted=None if counted == window.padding else counted,
+    )  # fmt: skip
+    scope.emit(node, pool)
 
 
 def whole_map(scope: Scope, node: Node) -> None:

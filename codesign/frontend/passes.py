@@ -115,6 +115,9 @@ def fold_pads(network: Network) -> Network:
                 )
             )
             window = dataclasses.replace(op.window, padding=(top, bottom, left, right))
+            if isinstance(op, AvgPool2d) and op.counted is not None:
+                a, b, c, d = (x + y for x, y in zip(pad.padding, op.counted, strict=True))
+                op = dataclasses.replace(op, counted=(a, b, c, d))
             op = dataclasses.replace(op, x=pad.x, window=window)
         ops.append(op)
     return dataclasses.replace(network, ops=tuple(ops))

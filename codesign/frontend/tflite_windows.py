@@ -250,7 +250,7 @@ def max_pool_2d(scope: Scope, op: Operator) -> None:
 
 
 def average_pool_2d(scope: Scope, op: Operator) -> None:
-    """TFLite leaves padding out of the mean, this machine counts it: padding is refused."""
+    """SAME's padding is left out of the mean."""
     x = scope.padded_value(op)
     shape = scope.map_shape(op, x)
     window = _pool_window(scope, op, x)
@@ -260,15 +260,32 @@ def average_pool_2d(scope: Scope, op: Operator) -> None:
             shape, window = scope.shape(x), _pool_window(scope, op, x)
         window = _whole_axes(window, shape)
         if window.padding != UNPADDED:
-            raise scope.unsupported(
-                op,
-                f"SAME adds the padding {window.padding} (top, bottom, left, right), which this "
-                "operator leaves out of its mean; choose VALID, or a kernel and stride that "
-                "divide the map",
-            )
+            _partial_means(scope, op, x, shape, window)
+            return
     target = same_coding(scope, op)
     even = (window.kernel[0] * window.kernel[1]) % 2 == 0
     _mean(scope, op, x, shape, window, target, -1 if even and target.zero_point < 0 else 0)
+
+
+def _partial_means(scope: Scope, op: Operator, x: Value, shape: Shape, window: ir.Window) -> None:
+    """The mean of what lies in the map; halves are rounded as ``_mean`` tells."""
+    target = same_coding(scope, op)
+    low, high = scope.bounds(op, target)
+    y = scope.result(op, (shape[0], *window.output_size(*shape[1:])))
+    full = window.kernel[0] * window.kernel[1]
+    parts = {}
+    for count in {full, *np.unique(ir.counts(window, UNPADDED, shape)).tolist()}:
+        (multiplier,), (shift,) = (values.tolist() for values in scope.multipliers(1 / count))
+        if count % 2 == 0 and target.zero_point < 0 and multiplier * count >= 1 << shift:
+            multiplier -= 1  # what lies halfway goes down
+        parts[count] = multiplier, shift
+    multiplier, shift = parts.pop(full)
+    scope.emit(
+        ir.AvgPool2d(
+            scope.name(op), x.tensor, y, window, multiplier, shift, low, high, UNPADDED,
+            tuple((count, *part) for count, part in sorted(parts.items())),
+        )
+    )  # fmt: skip
 
 
 def mean(scope: Scope, op: Operator) -> None:

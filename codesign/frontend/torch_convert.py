@@ -13,6 +13,7 @@ from torch.fx import Node
 from codesign.errors import GraphError, UnsupportedOpError
 from codesign.frontend import network as net
 from codesign.frontend import torch_ends
+from codesign.frontend.torch_channels import CHANNELS
 from codesign.frontend.torch_ops import CONVERTERS
 from codesign.frontend.torch_place import place
 from codesign.frontend.torch_pointwise import pointwise
@@ -21,8 +22,8 @@ from codesign.frontend.torch_scope import Scope
 ACCEPTED = (
     "conv2d, conv_transpose2d, linear, batch_norm, relu, relu6, clamp, max_pool2d, avg_pool2d, "
     "adaptive_avg_pool2d, mean over H and W, interpolate(mode='nearest'), add and sub of two "
-    "tensors, flatten, zero padding, any pointwise function of one tensor, and softmax or argmax "
-    "at the very end"
+    "tensors, cat, split and slices of channels, flatten, zero padding, any pointwise function of "
+    "one tensor, and softmax or argmax at the very end"
 )
 aten = torch.ops.aten
 _EVALUATE = "export the model in evaluation mode (model.eval())"
@@ -31,14 +32,10 @@ _UPSAMPLE = (
     "use mode='nearest', or conv_transpose2d with groups=channels, which interpolates with the "
     "right weights"
 )
-_NO_MOVES = "channels stay in their map; select and join them with 1 by 1 convolutions and sums"
 REMEDIES: dict[Any, str] = {
     aten.native_layer_norm.default: _STATISTICS,
     aten.native_group_norm.default: _STATISTICS,
     aten.upsample_bilinear2d.vec: _UPSAMPLE,
-    aten.cat.default: _NO_MOVES,
-    aten.slice.Tensor: _NO_MOVES,
-    aten.split_with_sizes.default: _NO_MOVES,
     aten._log_softmax.default: (
         "leave it out, or end with softmax: both keep the order of their inputs"
     ),
@@ -90,6 +87,7 @@ class Converter:
             self._outputs,
             self.scope.origin,
             self._host_steps,
+            self.scope.coded_as,
         )
 
     def convert(self, node: Node) -> None:
@@ -167,6 +165,8 @@ class Converter:
             self._emit(net.Identity(self.scope.name(node), x, node.name), node)
         elif target in _RESHAPES:
             self._emit(self._reshape(node), node)
+        elif target in CHANNELS:
+            CHANNELS[target](self.scope, node)
         elif target in CONVERTERS:
             self._emit(CONVERTERS[target](self.scope, node), node)
         elif target in _COPIES or torch.Tag.pointwise in getattr(target, "tags", ()):
@@ -188,8 +188,11 @@ class Converter:
     def _getitem(self, node: Node) -> None:
         source, index = node.args[0], node.args[1]
         assert isinstance(source, Node)
+        assert isinstance(index, int)
         if source in self.scope.constants:
             self.scope.constants[node] = self.scope.constants[source][index]
+        elif (source, index) in self.scope.parts:
+            self.scope.names[node] = self.scope.parts[source, index]
         elif index == 0 and source.target in _FIRST_ONLY:
             self.scope.names[node] = self.scope.names[source]
         else:

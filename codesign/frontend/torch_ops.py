@@ -113,20 +113,17 @@ def _avg_pool(scope: Scope, node: Node) -> net.Op:
     kernel = _pair(node.args[1])
     padding = _symmetric(scope.argument(node, 3, "padding", 0))
     window = Window(kernel, _pair(scope.argument(node, 2, "stride", ()) or kernel), padding)
-    if any(padding) and not scope.argument(node, 5, "count_include_pad", True):
-        raise scope.unsupported(
-            node,
-            "count_include_pad=False with padding is not accepted; set it to True or padding to 0",
-        )
+    counted = padding if scope.argument(node, 5, "count_include_pad", True) else (0, 0, 0, 0)
     if scope.argument(node, 6, "divisor_override", None) is not None:
         raise scope.unsupported(
             node, "divisor_override is not accepted; scale the next layer's weights instead"
         )
-    if window.output_size(*scope.input_shape(node)[1:]) != scope.shape(node)[1:]:
-        raise scope.unsupported(
-            node, "ceil_mode adds windows that reach outside the map; set ceil_mode=False or pad"
-        )
-    return net.AvgPool2d(scope.name(node), scope.tensor(node, 0, "input"), node.name, window)
+    if scope.argument(node, 4, "ceil_mode", False):
+        window = _reach(window, scope.input_shape(node), scope.shape(node))
+    return net.AvgPool2d(
+        scope.name(node), scope.tensor(node, 0, "input"), node.name, window,
+        counted=None if counted == window.padding else counted,
+    )  # fmt: skip
 
 
 def _adaptive_window(scope: Scope, node: Node) -> Window:

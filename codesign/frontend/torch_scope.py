@@ -21,7 +21,8 @@ class Scope:
     to values.
 
     ``ops``, ``shapes`` and ``not_real`` (types of tensors that are not float32) are by tensor,
-    ``origin`` by operation; ``host`` maps nodes that the host computes to a tensor and the steps
+    ``origin`` by operation, ``coded_as`` is the network's; ``parts`` are the tensors of nodes with
+    several results; ``host`` maps nodes that the host computes to a tensor and the steps
     behind it; ``batch`` is the example's, a number or a symbol.
     """
 
@@ -33,6 +34,8 @@ class Scope:
         self.shapes: dict[str, Shape] = {}
         self.origin: dict[str, str] = {}
         self.not_real: dict[str, torch.dtype] = {}
+        self.coded_as: dict[str, str] = {}
+        self.parts: dict[tuple[Node, int], str] = {}
         self.host: dict[Node, tuple[str, tuple[str, ...]]] = {}
         self.batch: Any = None
 
@@ -63,7 +66,10 @@ class Scope:
 
     def tensor(self, node: Node, position: int, name: str) -> str:
         """The network's tensor in an argument of the node."""
-        source = self.argument(node, position, name, None)
+        return self.computed(node, self.argument(node, position, name, None), name)
+
+    def computed(self, node: Node, source: Any, name: str) -> str:
+        """The network's tensor that ``source``, an argument of the node, is."""
         if not isinstance(source, Node) or source not in self.names:
             raise self.unsupported(node, f"its argument {name!r} must be computed from the input")
         tensor = self.names[source]

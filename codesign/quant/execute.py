@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from codesign.frontend import network as net
-from codesign.ir import Window
+from codesign.ir import Window, counts
 
 Values = dict[str, npt.NDArray[np.float32]]
 
@@ -56,7 +56,13 @@ def _linear_part(
         padded, window = _pad(x, op.window, 0.0), op.window
         return functional.conv2d(padded, weight, bias, window.stride, 0, window.dilation, op.groups)
     if isinstance(op, net.AvgPool2d):
-        return functional.avg_pool2d(_pad(x, op.window, 0.0), op.window.kernel, op.window.stride)
+        padded, kernel = _pad(x, op.window, 0.0), op.window.kernel
+        mean = functional.avg_pool2d(padded, kernel, op.window.stride)
+        if op.counted is None:
+            return mean
+        _, channels, height, width = x.shape
+        count = torch.from_numpy(counts(op.window, op.counted, (channels, height, width)))
+        return mean * (kernel[0] * kernel[1] / count.clamp(min=1)).to(mean.dtype)
     assert other is not None
     return op.a_factor * x + op.b_factor * other
 

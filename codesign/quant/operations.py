@@ -26,11 +26,13 @@ only lose its bits.
 def quantize_op(
     op: net.Op,
     codings: Mapping[str, Coding],
+    shapes: Mapping[str, ir.Shape],
     scales: npt.NDArray[np.float64] | None = None,
 ) -> ir.Op:
     """An operation of a simplified network in int8.
 
-    ``codings`` are of tensors; ``scales`` [O] of a convolution's weights, where they are given.
+    ``codings`` and ``shapes`` are of tensors; ``scales`` [O] of a convolution's weights, where they
+    are given.
 
     Raises
     ------
@@ -44,10 +46,13 @@ def quantize_op(
         return ir.MaxPool2d(op.name, op.x, op.y, op.window)
     if isinstance(op, net.AvgPool2d):
         area = op.window.kernel[0] * op.window.kernel[1]
-        multiplier, shift = quantize_multiplier(codings[op.x].scale / (y.scale * area))
+        ratio = codings[op.x].scale / y.scale
+        found = np.unique(ir.counts(op.window, op.counted, shapes[op.x])).tolist()
+        parts = tuple((n, *quantize_multiplier(ratio / max(1, n))) for n in found if n < area)
         return ir.AvgPool2d(
-            op.name, op.x, op.y, op.window, multiplier, shift, y.bound(op.low), y.bound(op.high)
-        )
+            op.name, op.x, op.y, op.window, *quantize_multiplier(ratio / area),
+            y.bound(op.low), y.bound(op.high), counted=op.counted, parts=parts,
+        )  # fmt: skip
     if isinstance(op, net.Add):
         factors = (
             op.a_factor * codings[op.a].scale / y.scale,

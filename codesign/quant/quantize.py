@@ -42,7 +42,7 @@ def quantize(network: net.Network, calibration: Calibration, batch: int = 1) -> 
     ops = []
     for op in network.ops:
         try:
-            ops.append(quantize_op(op, codings))
+            ops.append(quantize_op(op, codings, network.shapes))
         except ValueError as error:
             raise GraphError(
                 f"{op.name!r} ({network.origin.get(op.name, 'no origin')}): {error}"

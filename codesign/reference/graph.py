@@ -91,7 +91,10 @@ def _compute(graph: ir.Graph, op: ir.Op, values: Mapping[str, Int8Array]) -> Int
     if isinstance(op, ir.AvgPool2d):
         centred = _pad(x, op.window, zero_x).astype(np.int64) - zero_x
         acc = reduce(np.add, _slices(centred, op.window))
-        q = arith.requantize(acc, op.multiplier, op.shift, zero_y)
+        count = ir.counts(op.window, op.counted, graph.tensors[op.x].shape)
+        parts = [op.part(int(n)) for n in count.ravel()]
+        multiplier, shift = np.array(parts, np.int64).T.reshape(2, *count.shape)
+        q = arith.requantize(acc, multiplier, shift, zero_y)
         return arith.saturate(q, op.low, op.high).astype(np.int8)
     if isinstance(op, ir.Table):
         return op.table[x.astype(np.int64) - INT8_MIN]

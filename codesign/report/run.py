@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import platform
 from collections import Counter
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from codesign.artifact import Program
+from codesign.cost.energy import HZ_PER_MHZ
 from codesign.report.trace import Execution, Slot, layer_of
 
 STALLS = ("token", "fence", "instruction", "drain")
@@ -35,6 +37,8 @@ class Measurement:
         The instructions' spans in a second run, with trace.
     bit_exact:
         Whether the outputs equal the graph reference's in every bit.
+    overhead_us:
+        What the host's driver added to it.
     """
 
     device: str
@@ -42,6 +46,7 @@ class Measurement:
     counters: Mapping[str, int]
     execution: Execution
     bit_exact: bool
+    overhead_us: float
 
 
 def run_report(program: Program, measured: Measurement, **more: Any) -> dict[str, Any]:
@@ -60,14 +65,44 @@ def run_report(program: Program, measured: Measurement, **more: Any) -> dict[str
         "utilization": macs / (measured.cycles * arch.macs_per_cycle),
         "latency_ms": latency_ms(measured.cycles, arch.clock_mhz),
         "clock_mhz": arch.clock_mhz,
+        "driver_overhead_us": measured.overhead_us,
         "dram_read_bytes": measured.counters["READ_BEATS"] * arch.beat_bytes,
         "dram_write_bytes": measured.counters["WRITE_BEATS"] * arch.beat_bytes,
+        **energy_figures(program, measured),
         "layers": layer_rows(program, measured.execution),
         "counters": dict(measured.counters),
-        "provenance": provenance(measured.device),
+        "provenance": provenance(measured.device) | energy_provenance(program),
         "arch": arch.to_dict(),
         "seed": program.seed,
         "versions": {**versions(), **program.versions},
+    }
+
+
+def energy_figures(program: Program, measured: Measurement) -> dict[str, Any]:
+    """Energy of the whole board for the inference, from its counters; None where the program has no
+    coefficients for the board."""
+    model = program.energy
+    if model is None:
+        return {"energy_uj": None, "energy": None}
+    seconds = measured.cycles / (program.arch.clock_mhz * HZ_PER_MHZ)
+    found = dataclasses.asdict(model.estimate(measured.counters, seconds))
+    about = {"source": "modelled", "board": model.board, "origin": model.origin}
+    return {"energy_uj": found["total_uj"], "energy": {**about, **found}}
+
+
+def energy_provenance(program: Program) -> dict[str, str]:
+    """What the energy rests on."""
+    model = program.energy
+    if model is None:
+        how = f"board {program.arch.board!r} has no coefficients: compile with --energy FILE"
+    else:
+        how = (
+            f"modelled for {model.board} from the counters, {model.origin}, within a factor of "
+            f"{1 + model.uncertainty:.3g}"
+        )
+    return {
+        "energy_uj": how,
+        "driver_overhead_us": "measured here, simulation left out, the lesser of two runs",
     }
 
 
@@ -89,22 +124,25 @@ def layer_rows(program: Program, execution: Execution) -> list[dict[str, Any]]:
     macs = Counter[str]()
     for layer in program.layers:
         macs[layer.name] += layer.macs
-    peak = program.arch.macs_per_cycle
-    return [_layer_row(name, ops[name], macs[name], slots[name], peak) for name in ops]
+    rows = [_layer_row(program, name, macs[name], slots[name]) for name in ops]
+    return [
+        {"name": name, "op": op, **row} for (name, op), row in zip(ops.items(), rows, strict=True)
+    ]
 
 
-def _layer_row(name: str, op: str, macs: int, slots: list[Slot], peak: int) -> dict[str, Any]:
+def _layer_row(program: Program, name: str, macs: int, slots: list[Slot]) -> dict[str, Any]:
     stalls = Counter[str](dict.fromkeys(STALLS, 0))
     for slot in slots:
         stalls[slot.cause] += slot.waited
         stalls["drain"] += slot.drain
     cycles = sum(slot.waited + slot.cycles for slot in slots)
+    peak, model = program.arch.macs_per_cycle, program.energy
+    seconds = cycles / (program.arch.clock_mhz * HZ_PER_MHZ)
     return {
-        "name": name,
-        "op": op,
         "cycles": cycles,
         "macs": macs,
         "utilization": macs / (cycles * peak) if cycles else 0.0,
+        "energy_uj": model.layer_uj(name, seconds) if model else None,
         "stalls": dict(stalls),
     }
 

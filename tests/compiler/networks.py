@@ -58,8 +58,11 @@ def random_layer(seed):
         y = b.conv(x, channels, kernel, stride, padding, dilation, channels)
     elif kind in ("max", "avg"):
         x = b.input((channels, *size))
-        pool = b.max_pool if kind == "max" else b.avg_pool
-        y = pool(x, kernel, stride, padding, dilation)
+        if kind == "max":
+            y = b.max_pool(x, kernel, stride, padding, dilation)
+        else:
+            counted = (None, (0, 0, 0, 0), (1, 0, 0, 2))[rng.integers(0, 3)]
+            y = b.avg_pool(x, kernel, stride, padding, dilation, counted)
     else:
         x = b.input((channels, *size))
         density = 0.3 if kind == "sparse" else 1.0

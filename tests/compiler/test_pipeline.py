@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codesign import ir, isa
+from codesign import arith, ir, isa
 from codesign.arch import preset
 from codesign.artifact import Program
 from codesign.compiler import compile
-from codesign.errors import CapacityError, UnsupportedOpError
+from codesign.errors import CapacityError, GraphError, UnsupportedOpError
+from codesign.reference import graph as graph_reference
 from tests.compiler.builder import Builder
 from tests.compiler.execution import check
 from tests.compiler.networks import ARCHS, ROOMY, TINY, random_layer, random_network, resnet8
@@ -214,6 +215,38 @@ def test_any_stride(arch, stride):
     v = b.avg_pool(b.conv(x, 6, stride=(2, 2)), (2, 3), stride, (1, 0, 1, 1))
     total = b.add(y, z) if b.shape(y) == b.shape(z) else z
     compile_and_check(b.graph(b.conv(total, 4, stride=(2, 2)), w, v), arch, 0)
+
+
+@pytest.mark.parametrize("counted", [(0, 0, 0, 0), (1, 0, 0, 1)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize("arch", [TINY, ARCHS[4], TINY.replace(act_depth=64)])
+def test_means_of_what_lies_in_the_map(arch, stride, counted, tmp_path):
+    b = Builder(np.random.default_rng(0), batch=2)
+    x = b.conv(b.input((9, 14, 15)), 9)
+    y = b.avg_pool(x, (3, 3), stride, (1, 1, 1, 1), counted=counted)
+    graph = b.graph(b.conv(b.add(y, b.avg_pool(x, (3, 3), stride, (1,) * 4)), 5))
+    compile(graph, arch).save(tmp_path / "program")
+    program = Program.load(tmp_path / "program")
+    assert program.graph.ops[1:3] == graph.ops[1:3]
+    check(program, np.random.default_rng(1))
+
+
+def test_mean_of_equal_values_is_their_value():
+    """Only where the multiplier of every window is that of the pixels it counts."""
+    window = ir.Window((3, 3), (2, 2), (1, 1, 1, 1))
+    parts = tuple((n, *arith.quantize_multiplier(1 / n)) for n in (4, 6))
+    tensors = {name: ir.Tensor(name, shape, 1.0, -5) for name, shape in
+               (("x", (2, 6, 6)), ("y", (2, 3, 3)))}  # fmt: skip
+    pool = ir.AvgPool2d(
+        "pool", "x", "y", window, *arith.quantize_multiplier(1 / 9), counted=(0,) * 4, parts=parts
+    )
+    graph = ir.Graph("net", 1, tensors, (pool,), ("x",), ("y",))
+    ir.verify(graph)
+    values = {"x": np.full((1, 2, 6, 6), 93, np.int8)}
+    assert (graph_reference.run(graph, values)["y"] == 93).all()
+    broken = ir.AvgPool2d("pool", "x", "y", window, 1 << 16, 16, counted=(0,) * 4, parts=parts[1:])
+    with pytest.raises(GraphError, match=r"no multiplier for windows of \[4\] pixels"):
+        ir.verify(ir.Graph("net", 1, tensors, (broken,), ("x",), ("y",)))
 
 
 def test_message_tells_where_the_operation_stands():

@@ -11,7 +11,13 @@ from codesign.artifact import Program
 from codesign.compiler import compile
 from codesign.cost import energy_file
 from codesign.cost.energy import EVENTS, GROUPS
-from codesign.cost.energy_events import BYTE_OF, energy_model, inference_counts, layer_counts
+from codesign.cost.energy_events import (
+    BYTE_OF,
+    energy_model,
+    inference_counts,
+    layer_counts,
+    predicted_energy,
+)
 from codesign.isa import Base, Opcode, Target
 from codesign.reference.calc import walk
 from codesign.reference.memory import Memories, Transfer, load
@@ -170,6 +176,7 @@ def test_energy_is_static_power_and_events(program):
 def test_other_boards_have_none():
     made = compile(network.graph(), TINY.replace(board="mine"))
     assert made.energy is None
+    assert predicted_energy(made) is None
 
 
 def test_hardware_and_reference_count_the_same_events(program, tmp_path):
@@ -178,9 +185,8 @@ def test_hardware_and_reference_count_the_same_events(program, tmp_path):
         accelerator.load(tmp_path / "net.prog")
         accelerator.run(network.inputs(program.graph.batch))
         measured = accelerator.report()
-    run = predicted_run(program)
-    assert program.energy is not None
-    predicted = program.energy.estimate(run.counters, run.cycles / (TINY.clock_mhz * 1e6))
+    predicted = predicted_energy(program)
+    assert predicted is not None
     assert measured.energy is not None
     assert measured.energy.events == predicted.events
     assert measured.energy.source == "modelled"

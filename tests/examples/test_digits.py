@@ -22,15 +22,12 @@ EXAMPLES = ROOT / "examples"
 IMAGES = 40
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepare(folder: Path) -> None:
     """Notebook, script and folder ``digits``, as a user copies them to a board."""
-    made = tmp_path_factory.mktemp("examples")
     arguments = f"--arch tiny --width 8 --epochs 4 --images {IMAGES} -o digits".split()
-    subprocess.run([sys.executable, EXAMPLES / "prepare.py", *arguments], cwd=made, check=True)
+    subprocess.run([sys.executable, EXAMPLES / "prepare.py", *arguments], cwd=folder, check=True)
     for name in ("classify.py", "digits.ipynb"):
-        shutil.copy(EXAMPLES / name, made)
-    return made
+        shutil.copy(EXAMPLES / name, folder)
 
 
 @pytest.fixture
@@ -41,7 +38,7 @@ def address() -> Iterator[str]:
         yield own_address()
 
 
-def test_the_script(folder: Path, address: str) -> None:
+def check_script(folder: Path, address: str) -> None:
     output = ZYNQ.run(address, folder, "classify.py", "digits", "--timeline", "trace.json")
     assert re.search(rf"{IMAGES} images on Pynq-Z2 at {address}: \d+\.\d% right", output)
     assert re.search(r"energy: [\d.]+ uJ modelled", output)
@@ -52,10 +49,16 @@ def test_the_script(folder: Path, address: str) -> None:
     assert any("residual.2.0" in name for name in names)
 
 
-def test_the_notebook(folder: Path, address: str) -> None:
+def check_notebook(folder: Path, address: str) -> None:
     script = Path(__file__).with_name("run_notebook.py")
     output = ZYNQ.run(address, folder, script, "digits.ipynb")
     assert re.search(rf"Pynq-Z2 at {address} at 100.0 MHz: \d+\.\d% of {IMAGES} right", output)
     assert re.search(r"^narrow +\d+\.\d% +[\d,]+ +[\d.]+ +[\d.]+ +[\d,]+$", output, re.MULTILINE)
     assert len(list(folder.glob("figure*.png"))) == 3
     assert (folder / "timeline.json").is_file()
+
+
+def test_digits_are_classified(address: str, tmp_path: Path) -> None:
+    prepare(tmp_path)
+    check_script(tmp_path, address)
+    check_notebook(tmp_path, address)

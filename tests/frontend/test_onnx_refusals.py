@@ -133,10 +133,6 @@ NODES: dict[str, tuple[Callable[[Model], object], str]] = {
                    m.add("Mul", "t0")),
         "Mul node 'mul2' .*only Add and Sub can",
     ),
-    "padding left out of a mean": (
-        lambda m: m.add("AveragePool", kernel_shape=[3, 3], pads=[1] * 4),
-        r"AveragePool node .*padding \(1, 1, 1, 1\).*count_include_pad=1",
-    ),
     "reflection": (
         lambda m: m.add("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]), mode="reflect"),
         "Pad node .*mode 'reflect'.*zeros around height and width",

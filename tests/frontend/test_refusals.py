@@ -72,16 +72,6 @@ LAYERS = [
         "it is transposed; convolutions that are not are accepted",
     ),
     (
-        nn.AvgPool2d(3, padding=1, count_include_pad=False),
-        "aten.avg_pool2d.default at block.0 (AvgPool2d)",
-        "count_include_pad=False with padding is not accepted; set it to True or padding to 0",
-    ),
-    (
-        nn.AvgPool2d(3, 2, ceil_mode=True),
-        "aten.avg_pool2d.default at block.0 (AvgPool2d)",
-        "ceil_mode adds windows that reach outside the map; set ceil_mode=False or pad",
-    ),
-    (
         nn.AvgPool2d(2, divisor_override=3),
         "aten.avg_pool2d.default at block.0 (AvgPool2d)",
         "divisor_override is not accepted; scale the next layer's weights instead",
@@ -120,8 +110,10 @@ def test_layers(layer: nn.Module, what: str, remedy: str) -> None:
 
 
 FUNCTIONS: list[tuple[Callable[..., torch.Tensor], str]] = [
-    (lambda x: torch.cat([x, x], 1), "select and join them with 1 by 1 convolutions and sums"),
-    (lambda x: torch.cat(x.split(2, 1)[::-1], 1), "aten.split_with_sizes.default"),
+    (lambda x: torch.cat([x, x], 2), "it is along axis 2 of 4; along channels (axis 1)"),
+    (lambda x: torch.cat([x, torch.ones(2, 4, 8, 8)], 1), "must be computed from the input"),
+    (lambda x: x.split(4, 3)[0], "it is along axis 3 of 4; along channels (axis 1)"),
+    (lambda x: x[:, :, 1:], "aten.slice.Tensor"),
     (lambda x: fn.interpolate(x, scale_factor=2), "aten.upsample_nearest2d.vec"),
     (lambda x: fn.pad(x, (1, 1, 1, 1), mode="reflect"), "pad with zeros"),
     (lambda x: x.permute(0, 2, 3, 1), "accepted are conv2d, linear, batch_norm, relu"),

@@ -13,7 +13,7 @@ from codesign import ir
 from codesign.errors import CodesignError, GraphError, UnsupportedOpError
 from codesign.frontend.tflite import Imported, import_model, load_tflite
 from codesign.frontend.tflite_file import parse_model
-from tests.frontend.tflite_builder import PADDING, Model, conv, fused, pool
+from tests.frontend.tflite_builder import Model, conv, fused, pool
 
 CODING = {"scale": 0.05, "zero": -7}
 MAP = (1, 4, 4, 6)
@@ -192,10 +192,6 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[CodesignError], list[str]]] =
     ),
     "constant that is too short": (
         short_constant, GraphError, ["'w' of shape [3, 1, 1, 6] has 12 bytes of INT8"],
-    ),
-    "average over padding": (
-        lambda: one("AVERAGE_POOL_2D", pool((3, 3), (1, 1), PADDING.SAME)), UnsupportedOpError,
-        ["operator 1 AVERAGE_POOL_2D", "SAME adds the padding (1, 1, 1, 1)", "choose VALID"],
     ),
     "pool that rescales": (
         lambda: one("MAX_POOL_2D", pool((1, 1)), scale=0.1), UnsupportedOpError,

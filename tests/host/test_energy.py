@@ -8,7 +8,8 @@ import pytest
 from codesign.cost import energy, energy_fit
 from host.driver import Accelerator
 from host.energy import GROUPS, EnergyModel, Event
-from host.power import append_measurement
+from host.errors import DeviceTimeoutError
+from host.power import SampledMeter, append_measurement
 from tests.host.fake import FakeDevice, manifest, write_program
 
 EVENTS = (
@@ -91,6 +92,28 @@ def test_a_meter_gives_the_total_and_the_model_its_split(accelerator, device):
     assert energy.dram_uj / energy.static_uj == pytest.approx(modelled.dram_uj / modelled.static_uj)
     assert "uJ measured (compute" in str(report)
     assert accelerator.report().energy.source == "modelled"
+
+
+def test_a_run_that_fails_leaves_no_meter_running(accelerator, device):
+    meter = SampledMeter(lambda: 1.0, period_s=0.001)
+    device.stuck = True
+    with pytest.raises(DeviceTimeoutError):
+        accelerator.measure(meter, np.zeros((2, 5, 2, 3), np.int8))
+    device.stuck = False
+    wait = device.wait
+
+    def break_off() -> None:
+        wait()
+        device.wait = wait
+        raise KeyboardInterrupt
+
+    accelerator.run(np.zeros((2, 5, 2, 3), np.int8))
+    runs = len(device.runs)
+    device.wait = lambda: break_off() if len(device.runs) > runs + 1 else wait()
+    with pytest.raises(KeyboardInterrupt):
+        accelerator.measure(meter, np.zeros((2, 5, 2, 3), np.int8))
+    with pytest.raises(RuntimeError, match="does not run"):
+        meter.stop()
 
 
 def test_without_coefficients_nothing_is_measured(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from codesign import isa
 from codesign.arch import preset
 from codesign.artifact import LayerSpan, Part, Program
+from codesign.cost.energy import EnergyModel, Event
 from codesign.ir import Graph, Tensor
 from codesign.isa import Opcode, Unit
 from codesign.reference.trace import TraceRecord
@@ -65,7 +66,7 @@ def test_layers_account_for_every_cycle_of_the_array() -> None:
 
 def measurement() -> Measurement:
     counters = dict.fromkeys(COUNTERS, 0) | {"READ_BEATS": 5, "WRITE_BEATS": 3, "CYCLES": 170}
-    return Measurement("rtl", 170, counters, Execution.of(program(), SPANS), True)
+    return Measurement("rtl", 170, counters, Execution.of(program(), SPANS), True, 31.5)
 
 
 def test_report_has_every_figure_with_its_source() -> None:
@@ -86,6 +87,28 @@ def test_report_has_every_figure_with_its_source() -> None:
     assert report["provenance"]["predicted_cycles"].startswith("predicted")
     reference = run_report(program(), dataclasses.replace(measurement(), device="reference"))
     assert reference["provenance"]["cycles"] == "predicted by the machine reference"
+
+
+def test_energy_is_that_of_the_programs_model() -> None:
+    events = (Event("dram_byte", "dram", 300.0, 0.0, {"READ_BEATS": 8.0, "WRITE_BEATS": 8.0}),)
+    model = EnergyModel("xc7", "mine", "measured", 0.5, 2.0, events, {"first": {"dram_byte": 64}})
+    made = dataclasses.replace(program(), energy=model)
+    report = run_report(made, measurement())
+    assert report["energy"]["dram_uj"] == pytest.approx(64 * 300e-6)
+    assert report["energy"]["static_uj"] == pytest.approx(2.0 * 170 / 100e6 * 1e6)
+    assert report["energy_uj"] == report["energy"]["total_uj"]
+    assert report["energy"]["source"] == "modelled"
+    assert report["driver_overhead_us"] == 31.5
+    assert (
+        "for mine from the counters, measured, within a factor of 1.5"
+        in (report["provenance"]["energy_uj"])
+    )
+    first, second = report["layers"]
+    assert first["energy_uj"] == pytest.approx(64 * 300e-6 + 2.0 * 51 / 100)
+    assert second["energy_uj"] == pytest.approx(2.0 * 55 / 100)
+    none = run_report(program(), measurement())
+    assert none["energy"] is none["energy_uj"] is none["layers"][0]["energy_uj"] is None
+    assert "compile with --energy FILE" in none["provenance"]["energy_uj"]
 
 
 def test_timeline_is_in_microseconds_with_a_track_per_unit() -> None:

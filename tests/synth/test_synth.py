@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Module, Signal
 
 from codesign.errors import SynthesisError
 from codesign.synth import Netlist, resources, synthesize, worst_paths
+from codesign.synth.share import share_modules
 
 DIRECTIONS = {"O": "output", "CO": "output", "Q": "output", "P": "output", "DOA": "output"}
 
@@ -135,3 +138,64 @@ def test_yosys_maps_a_registered_adder_and_a_multiplier() -> None:
 def test_yosys_words_reach_the_user() -> None:
     with pytest.raises(SynthesisError, match="refuses design 't'"):
         synthesize("module t(", "t", "verilog")
+
+
+MULTIPLY_ADD = """
+    module mac(input clk, input signed [24:0] a, input signed [17:0] b, input signed [47:0] c,
+               output reg signed [47:0] p);
+      reg signed [42:0] m;
+      always @(posedge clk) begin m <= a * b; p <= m + c; end
+    endmodule
+"""
+
+
+def test_ultrascale_packs_registers_and_adders_into_dsps() -> None:
+    found = synthesize(MULTIPLY_ADD, "mac", "verilog", family="xcup")
+    (dsp,) = (c for c in found.cells if c.kind == "DSP48E2")
+    assert (dsp.number("MREG"), dsp.number("PREG")) == (1, 1)
+    figures = resources(found)
+    assert (figures.dsp, figures.ff, figures.lut) == (1, 0, 0)
+    assert worst_paths(found)[0].levels == 0
+
+
+def test_memories_go_into_ultra_ram_where_told() -> None:
+    memory = """
+    module t(input clk, we, input [11:0] wa, ra, input [63:0] d, output reg [63:0] q, p);
+      reg [63:0] big [0:4095];
+      reg [63:0] other [0:511];
+      always @(posedge clk) begin
+        if (we) begin big[wa] <= d; other[wa[8:0]] <= d; end
+        q <= big[ra];
+        p <= other[ra[8:0]];
+      end
+    endmodule
+    """
+    figures = resources(synthesize(memory, "t", "verilog", family="xcup", ultra="*big*"))
+    assert (figures.uram, figures.ramb36) == (1, 1)
+
+
+def test_equal_modules_are_synthesised_once_and_counted_each() -> None:
+    module = Module()
+    total = Signal(8)
+    for i in range(3):
+        module.submodules[f"counter{i}"] = counter = Module()
+        count = Signal(8, name="count", init=5 if i == 2 else 0)
+        counter.d.sync += count.eq(count + 3)
+        total = (total ^ count)[:8]
+    result = Signal(8)
+    module.d.comb += result.eq(total)
+    text = rtlil.convert(module, name="top", ports=[result], emit_src=False)
+    shared, names = share_modules(text, r"top\.counter\d")
+    assert names == ["top.counter0", "top.counter2"], "the third begins with another value"
+    assert shared.count("module \\top.counter") == 2
+    flat = resources(synthesize(text, "top", family="xcup"))
+    once = resources(synthesize(text, "top", family="xcup", shared=r"top\.counter\d"))
+    assert once.ff == flat.ff == 24
+    assert abs(once.lut - flat.lut) <= 3
+    with pytest.raises(ValueError, match="no module of the design matches 'none'"):
+        share_modules(text, "none")
+
+
+def test_an_unknown_family_is_refused() -> None:
+    with pytest.raises(ValueError, match="family 'xc6': choose one of xc7, xcup"):
+        synthesize(MULTIPLY_ADD, "mac", "verilog", family="xc6")

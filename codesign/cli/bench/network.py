@@ -161,7 +161,7 @@ def _run(work: Workload, device: Device) -> dict[str, int]:
     work.check(device)
     with Accelerator(device) as accelerator:
         accelerator.load(work.path)
-        return dict(counted(accelerator, work.program, work.codes))
+        return dict(counted(accelerator, work.program, work.codes).counters)
 
 
 def _macs(program: Program) -> int:

@@ -24,7 +24,11 @@ def measure(arch: Arch) -> list[Row]:
     (longest,) = worst_paths(netlist)
     console.print(str(longest), markup=False, highlight=False)
     return [
-        *(Row(f"synth.{name}", value, UNITS.get(name, "1")) for name, value in figures.items()),
+        *(
+            Row(f"synth.{name}", value, UNITS.get(name, "1"))
+            for name, value in figures.items()
+            if name != "uram"  # which no part of this family has
+        ),
         Row("synth.array_dsp", netlist.count("DSP48E1", ARRAY), "DSP48E1"),
         Row("synth.wgt_kib", arch.wgt_bytes / KIB, "KiB"),
         Row("synth.act_kib", arch.act_bytes / KIB, "KiB"),
