@@ -18,6 +18,7 @@ from tests.compiler.networks import ARCHS, ROOMY, TINY
 from tests.compiler.upsampling import FULL, random_upsampling, transposed, unet
 
 ZEROS = (0,) * 4
+DEEP = {"act_depth": 8192, "tap_depth": 16384, "param_depth": 4096}
 
 
 def builder(batch=1):
@@ -34,7 +35,7 @@ def compiles(number, arch, keep):
     try:
         program = compile(graph, arch, keep_tensors=keep)
     except CapacityError:
-        program = compile(graph, arch.replace(tap_depth=16384, param_depth=4096), keep_tensors=keep)
+        program = compile(graph, arch.replace(**DEEP), keep_tensors=keep)
     check(program, np.random.default_rng(number))
 
 
