@@ -83,9 +83,11 @@ class MapLayout:
     + (line*pitch + column)*block + c mod block,
     with phase, line, column = 0, y, x, or with ``split`` 2*(y&1) + (x&1), y>>1, x>>1.
 
-    ``fold`` lists (dy, dx) offsets: the accelerator's channels are the network's channels at
-    (y+dy, x+dx), offset after offset, zero point outside the map; ((0, 0),) is the plain map.
-    ``shape`` is the network's own (C, H, W); where the network ends in a Flatten, the shape before.
+    ``fold`` lists (dy, dx) offsets: the accelerator's channels at (y, x) are the network's channels
+    at (step_y*y + dy, step_x*x + dx), offset after offset, zero point outside the map; ((0, 0),) is
+    the plain map. With ``step`` the accelerator's map has as many times fewer lines and columns,
+    rounded up. ``shape`` is the network's own (C, H, W); where the network ends in a Flatten, the
+    shape before.
     """
 
     name: str
@@ -101,6 +103,7 @@ class MapLayout:
     plane_bytes: int
     sample_bytes: int
     fold: tuple[tuple[int, int], ...] = ((0, 0),)
+    step: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -297,7 +300,8 @@ def _program(manifest: Mapping[str, Any], image: bytes, graph: Graph) -> Program
 def _layout(values: Mapping[str, Any]) -> MapLayout:
     shape = tuple(values["shape"])
     fold = tuple((dy, dx) for dy, dx in values["fold"])
-    layout = MapLayout(**{**values, "shape": shape, "fold": fold})
+    step_y, step_x = values["step"]
+    layout = MapLayout(**{**values, "shape": shape, "fold": fold, "step": (step_y, step_x)})
     if not 0 < layout.scale < math.inf or not INT8_MIN <= layout.zero_point <= INT8_MAX:
         raise ValueError(
             f"map {layout.name!r} has scale {layout.scale}, zero point {layout.zero_point}"

@@ -41,8 +41,9 @@ class MapLayout:
     offset + b*sample_bytes + (c div block)*plane_bytes + phase*phase_bytes
     + (line*pitch + column)*block + c mod block,
     with phase, line, column = 0, y, x, or with ``split`` 2*(y&1) + (x&1), y>>1, x>>1.
-    With ``fold``, a list of (dy, dx), these channels are the network's at (y+dy, x+dx), offset
-    after offset, and the zero point outside the map. Codes q stand for scale * (q - zero_point).
+    With ``fold``, a list of (dy, dx), these channels are the network's at (y*step_y + dy,
+    x*step_x + dx), offset after offset, and the zero point outside the map; lines and columns are
+    then as many times fewer, rounded up. Codes q stand for scale * (q - zero_point).
     """
 
     name: str
@@ -58,6 +59,7 @@ class MapLayout:
     plane_bytes: int
     sample_bytes: int
     fold: tuple[tuple[int, int], ...]
+    step: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -220,11 +222,13 @@ def _check(manifest: Manifest, image_bytes: int) -> None:
             raise ValueError(
                 f"map {layout.name!r} has scale {layout.scale}, zero point {layout.zero_point}"
             )
-        if min(*layout.shape, layout.batch, layout.block, len(layout.fold)) < 1:
+        if min(*layout.shape, layout.batch, layout.block, len(layout.fold), *layout.step) < 1:
             raise ValueError(f"map {layout.name!r} is empty")
 
 
 def _layout(values: Mapping[str, Any]) -> MapLayout:
     channels, height, width = values["shape"]
     fold = tuple((dy, dx) for dy, dx in values["fold"])
-    return MapLayout(**{**values, "shape": (channels, height, width), "fold": fold})
+    step_y, step_x = values["step"]
+    shape = channels, height, width
+    return MapLayout(**{**values, "shape": shape, "fold": fold, "step": (step_y, step_x)})

@@ -107,7 +107,7 @@ def _alive(
 
 
 def dense_positions(weight: Int8Array, at: Geometry, folding: Folding) -> dict[Offset, Int8Array]:
-    """Offset -> [O, channels] of a dense kernel [O, I, kh, kw], its words folded as told."""
+    """Offset, in words, -> [O, channels] of a dense kernel [O, I, kh, kw], folded as told."""
     outputs, channels = weight.shape[:2]
     positions: dict[Offset, Int8Array] = {}
     for ky, oy in at.rows.items():
@@ -115,7 +115,8 @@ def dense_positions(weight: Int8Array, at: Geometry, folding: Folding) -> dict[O
             base = folding.rows[oy], folding.columns[ox]
             slot = folding.fold.index((oy - base[0], ox - base[1])) * channels
             empty = np.zeros((outputs, channels * len(folding.fold)), np.int8)
-            word = positions.setdefault(base, empty)
+            place = base[0] // folding.step[0], base[1] // folding.step[1]
+            word = positions.setdefault(place, empty)
             word[:, slot : slot + channels] = weight[:, :, ky, kx]
     return positions
 

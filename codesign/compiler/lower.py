@@ -49,6 +49,7 @@ def lower(graph: ir.Graph, arch: Arch) -> Network:
         inputs=graph.inputs,
         outputs=outputs,
         folds=lowering.folds,
+        fold_steps=lowering.fold_steps,
     )
 
 
@@ -61,6 +62,7 @@ class _Lowering:
         self.shapes = {name: graph.tensors[name].shape for name in graph.inputs}
         self.layers: dict[str, Layer] = {}
         self.folds: dict[str, Fold] = {}
+        self.fold_steps: dict[str, ir.Pair] = {}
         self.uses = _uses(graph)
 
     def where(self, op: ir.Op) -> str:
@@ -97,6 +99,7 @@ class _Lowering:
         if view.flat:
             weight, window = _unflattened(where, op, source, target), ir.Window(source[1:])
         at = kernels.geometry(where, window, source[1:], target[1:])
+        step = at.step
         depthwise = not view.flat and 1 < op.groups == source[0] == target[0]
         if depthwise:
             positions = kernels.depthwise_positions(op.weight[:, 0], at)
@@ -112,6 +115,7 @@ class _Lowering:
             }
             total = sum(w.astype(np.int64).sum(axis=1) for w in positions.values())
             self._refold(view.map, folding)
+            step = None if folding.step == at.step else step
         x_zero = self.zero(op.x)
         bias, multiplier, shift = (
             values.astype(np.int64) for values in (op.bias, op.multiplier, op.shift)
@@ -125,7 +129,7 @@ class _Lowering:
         layer = Layer(
             op.name, where, "Conv2d", view.map, op.y, Mode.DEPTHWISE if depthwise else Mode.DENSE,
             at.stride, x_zero, blocks, self.zero(op.y), op.low, op.high,
-            macs=ir.macs(self.graph, op), step=at.step,
+            macs=ir.macs(self.graph, op), step=step,
         )  # fmt: skip
         self._put(op, layer, target)
 
@@ -133,15 +137,30 @@ class _Lowering:
         view = self.views[op.x]
         room = self.arch.in_channels // source[0]
         foldable = view.map in self.graph.inputs and self.uses[view.map] == 1 and op.groups == 1
-        if not foldable or view.flat or room < 2:
+        if not foldable or view.flat:
             return fold.plain(*at.axes)
-        return fold.best(*at.axes, op.window.dilation, room, self.arch.drain_steps)
+        chosen = fold.plain(*at.axes)
+        if room > 1:
+            chosen = fold.best(*at.axes, op.window.dilation, room, self.arch.drain_steps)
+        square = fold.squares(*at.axes)
+        if not at.step or square.size(source) == (1, 1):
+            return chosen
+        # computed by line, a layer's lanes work in one of as many cycles as its stride is long
+        by_line = self._words(source, chosen) * at.step[1]
+        return square if self._words(source, square) <= by_line else chosen
+
+    def _words(self, source: ir.Shape, folding: Folding) -> int:
+        """Taps of an output."""
+        planes = -(-source[0] * len(folding.fold) // self.arch.in_channels)
+        return planes * max(folding.taps, 1)
 
     def _refold(self, source: str, folding: Folding) -> None:
         if folding.fold != PLAIN:
-            channels, height, width = self.shapes[source]
+            channels = self.shapes[source][0]
             self.folds[source] = folding.fold
-            self.shapes[source] = channels * len(folding.fold), height, width
+            self.fold_steps[source] = folding.step
+            size = folding.size(self.shapes[source])
+            self.shapes[source] = (channels * len(folding.fold), *size)
 
     def _pool(self, op: ir.MaxPool2d | ir.AvgPool2d) -> None:
         view, where = self.views[op.x], self.where(op)

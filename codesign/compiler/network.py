@@ -119,7 +119,8 @@ class Network:
     """Layers in an order of execution.
 
     ``shapes`` has every map in memory with its channels as the accelerator sees them (a folded
-    input has more than the network's); ``folds`` those of the inputs that the host folds.
+    input has more than the network's); ``folds`` those of the inputs that the host folds, of which
+    it takes every ``fold_steps``-th line and column.
     ``split_copies`` names maps that a copy layer makes for readers of stride 2.
     """
 
@@ -129,6 +130,7 @@ class Network:
     inputs: tuple[str, ...]
     outputs: tuple[Output, ...]
     folds: Mapping[str, Fold] = field(default_factory=dict)
+    fold_steps: Mapping[str, Pair] = field(default_factory=dict)
     split_copies: frozenset[str] = frozenset()
 
     def is_vector(self, tensor: str) -> bool:
