@@ -229,6 +229,6 @@ def _check(manifest: Manifest, image_bytes: int) -> None:
 def _layout(values: Mapping[str, Any]) -> MapLayout:
     channels, height, width = values["shape"]
     fold = tuple((dy, dx) for dy, dx in values["fold"])
-    step_y, step_x = values["step"]
+    step_y, step_x = values.get("step", (1, 1))
     shape = channels, height, width
     return MapLayout(**{**values, "shape": shape, "fold": fold, "step": (step_y, step_x)})
