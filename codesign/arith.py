@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 IntLike = int | npt.NDArray[np.integer]
+BoolLike = bool | npt.NDArray[np.bool_]
 
 MULTIPLIER_BITS = 25
 """Width of a signed multiplier: 24 bits of magnitude and a sign; fits the 25-bit port of a
@@ -53,20 +54,32 @@ def shift_round_half_up(x: IntLike, shift: IntLike) -> IntArray:
     return ((x >> (np.asarray(shift, np.int64) - 1)) + 1) >> 1
 
 
-def requantize(acc: IntLike, multiplier: IntLike, shift: IntLike, zero_point: IntLike) -> IntArray:
-    """zero_point + round_half_up(acc * multiplier / 2**shift), not yet saturated.
+def requantize(
+    acc: IntLike,
+    multiplier: IntLike,
+    shift: IntLike,
+    zero_point: IntLike,
+    twice: BoolLike = False,
+) -> IntArray:
+    """zero_point + round_half_up(acc * multiplier / 2**shift), not yet saturated; as
+    ``requantize_twice`` where ``twice`` holds.
 
     ``acc`` is a 32-bit accumulator (bias included), ``multiplier`` fits MULTIPLIER_BITS signed and
-    ``shift`` lies in [SHIFT_MIN, SHIFT_MAX]; multiplier and shift broadcast along the channels.
+    ``shift`` lies in [SHIFT_MIN, SHIFT_MAX]; multiplier, shift and ``twice`` broadcast along the
+    channels.
     """
     product = np.asarray(acc, np.int64) * np.asarray(multiplier, np.int64)
-    return shift_round_half_up(product, shift) + np.asarray(zero_point, np.int64)
+    once = shift_round_half_up(product, shift) + np.asarray(zero_point, np.int64)
+    if not np.any(twice):
+        return once
+    shift = np.where(twice, shift, TWICE_SHIFT_MIN)
+    return np.where(twice, requantize_twice(acc, multiplier, shift, zero_point), once)
 
 
 def requantize_twice(
     acc: IntLike, multiplier: IntLike, shift: IntLike, zero_point: IntLike
 ) -> IntArray:
-    """As ``requantize``, but rounded twice, as the convolutions of TFLite round.
+    """acc * multiplier / 2**shift rounded twice, as the convolutions of TFLite round.
 
     h = round_half_up(acc * multiplier / 2**TWICE_SHIFT), then zero_point + h / 2**(shift -
     TWICE_SHIFT) with ties away from zero. ``shift`` lies in [TWICE_SHIFT_MIN, SHIFT_MAX].

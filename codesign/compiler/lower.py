@@ -117,10 +117,11 @@ class _Lowering:
             self._refold(view.map, folding)
             step = None if folding.step == at.step else step
         x_zero = self.zero(op.x)
-        bias, multiplier, shift = (
-            values.astype(np.int64) for values in (op.bias, op.multiplier, op.shift)
+        bias, multiplier, shift, twice = (
+            values.astype(np.int64)
+            for values in (op.bias, op.multiplier, op.shift, op.twice_channels)
         )
-        post = (bias - x_zero * np.asarray(total), multiplier, shift)
+        post = kernels.Requantisation(bias - x_zero * np.asarray(total), multiplier, shift, twice)
         blocks = (
             kernels.depthwise(where, self.arch, positions, post)
             if depthwise
@@ -179,14 +180,16 @@ class _Lowering:
             low, high = op.low, op.high
             full = np.ones(channels, np.int64)
             posts = {
-                count: (-x_zero * len(offsets) * full, multiplier * full, shift * full)
+                count: kernels.Requantisation(
+                    -x_zero * len(offsets) * full, multiplier * full, shift * full, 0 * full
+                )
                 for count in np.unique(counts).tolist()
                 for multiplier, shift in (op.part(count),)
             }
         else:
-            bias, *scaling = kernels.identity(zero, channels)
+            post = kernels.identity(zero, channels)
             # without offsets it is the maximum of padding alone
-            posts = {0: (bias if offsets else bias + INT8_MIN, scaling[0], scaling[1])}
+            posts = {0: post if offsets else post._replace(bias=post.bias + INT8_MIN)}
             x_zero = INT8_MIN if offsets else x_zero
         taps = {offset: np.ones(channels, np.int8) for offset in offsets} or _no_taps(channels)
         by_count = {

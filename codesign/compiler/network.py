@@ -35,9 +35,9 @@ class Block:
     """One instruction's outputs: channels from ``plane``*M on, ``planes``*M of them.
 
     ``weights`` int8: dense [taps, M, N], depthwise [taps, M], max None. ``bias`` (of the raw
-    accumulator, the source's zero point folded in), ``multiplier``, ``shift``: [planes*M].
-    ``lines``, ``columns``: the output pixels [first, last) that are the block's, None for all; only
-    layers that are computed by line have blocks of less.
+    accumulator, the source's zero point folded in), ``multiplier``, ``shift``, ``twice``:
+    [planes*M]. ``lines``, ``columns``: the output pixels [first, last) that are the block's, None
+    for all; only layers that are computed by line have blocks of less.
     """
 
     plane: int
@@ -47,6 +47,7 @@ class Block:
     bias: npt.NDArray[np.int64]
     multiplier: npt.NDArray[np.int64]
     shift: npt.NDArray[np.int64]
+    twice: npt.NDArray[np.int64]
     lines: Pair | None = None
     columns: Pair | None = None
 

@@ -87,6 +87,8 @@ def _convolution(
     window: ir.Window,
     groups: int,
     extents: tuple[int, ...] | None = None,
+    *,
+    twice: bool,
 ) -> None:
     source, target = scope.input_coding(op), scope.output_coding(op)
     products = source.scale * scales
@@ -108,6 +110,7 @@ def _convolution(
             groups,
             low,
             high,
+            twice,
         )
     )
 
@@ -127,7 +130,7 @@ def conv_2d(scope: Scope, op: Operator) -> None:
         )
     weight = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
     window = _window(scope, op, x, weight.shape[2:], _dilation(op))
-    _convolution(scope, op, x, weight, scales, window, groups)
+    _convolution(scope, op, x, weight, scales, window, groups, twice=True)
 
 
 def depthwise_conv_2d(scope: Scope, op: Operator) -> None:
@@ -141,7 +144,7 @@ def depthwise_conv_2d(scope: Scope, op: Operator) -> None:
         )
     weight = np.ascontiguousarray(values.transpose(3, 0, 1, 2))
     window = _window(scope, op, x, weight.shape[2:], _dilation(op))
-    _convolution(scope, op, x, weight, scales, window, channels)
+    _convolution(scope, op, x, weight, scales, window, channels, twice=True)
 
 
 def fully_connected(scope: Scope, op: Operator) -> None:
@@ -167,7 +170,8 @@ def fully_connected(scope: Scope, op: Operator) -> None:
     extents = None
     if map_shape(info.shape) is None and info.shape[-1:] == (outputs,):
         extents = info.shape
-    _convolution(scope, op, x, np.ascontiguousarray(weight), scales, ir.Window(kernel), 1, extents)
+    weight, window = np.ascontiguousarray(weight), ir.Window(kernel)
+    _convolution(scope, op, x, weight, scales, window, 1, extents, twice=False)
 
 
 # --- windows -----------------------------------------------------------------------------------
