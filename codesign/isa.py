@@ -309,10 +309,8 @@ def pack_parameter(values: Mapping[str, int], what: str = "parameter") -> int:
     word = pack(PARAM_RECORD, values, what)
     low = TWICE_SHIFT_MIN if values["twice"] else SHIFT_MIN
     if not low <= values["shift"] <= SHIFT_MAX:
-        rule = "with twice " if values["twice"] else ""
-        raise EncodingError(
-            f"{what}: shift={values['shift']} is outside {low}..{SHIFT_MAX}, where it lies {rule}"
-        )
+        rule = " with twice" if values["twice"] else ""
+        raise EncodingError(f"{what}: shift={values['shift']}{rule} is outside {low}..{SHIFT_MAX}")
     return word
 
 

@@ -242,7 +242,7 @@ def test_a_deadlock_names_the_oldest_instruction_that_waits():
         {"src_region": 3}, {"dst_region": 3}, {"table": 1, "table_id": 4},
         {"residual": 1, "add_shift": 1, "res_region": 0},
         {"residual": 1, "add_shift": 0, "res_region": 2},
-        {"residual": 1, "add_shift": 48, "res_region": 2},
+        {"residual": 1, "add_shift": 56, "res_region": 2},
         {"residual": 1, "add_shift": 1, "res_region": 2, "res_bank": 3},
     ],
 )  # fmt: skip
