@@ -101,7 +101,8 @@ def requantize_twice(
     high = requantize(acc, multiplier, TWICE_SHIFT, 0)
     second = shift - TWICE_SHIFT
     half = np.left_shift(np.int64(1), second - 1)
-    return ((high + half - (high < 0)) >> second) + np.asarray(zero_point, np.int64)
+    rounded: IntArray = (high + half - (high < 0)) >> second
+    return rounded + np.asarray(zero_point, np.int64)
 
 
 def add_requantized(
