@@ -204,9 +204,7 @@ def test_bias_wraps_to_32_bits():
     ends = -(1 << 31), (1 << 31) - 1
     biases, sums = (ends[0], ends[1], -1, 0xFFFF), (-1, 1, ends[0], ends[1])
     multiplier = 1 << arith.MAGNITUDE_BITS - 1
-    records = [
-        {"bias": bias, "multiplier": multiplier, "shift": 49, "twice": 0} for bias in biases
-    ]
+    records = [{"bias": bias, "multiplier": multiplier, "shift": 49, "twice": 0} for bias in biases]
     check(TINY, [Step(TINY, rng, plain_config(rng), records, sums)], rng)
 
 
