@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-ISA_VERSION = 1
+ISA_VERSION = 2
 """Part of the fingerprint: raise it whenever the meaning or layout of an instruction or register
 changes."""
 TABLE_ENTRIES = 256
@@ -44,7 +44,7 @@ class Arch:
     wgt_depth:
         Weight words; a word holds the M*N weights of one tap.
     param_depth:
-        Parameter words; a word holds bias, multiplier and shift of M output channels.
+        Parameter words; a word holds bias and requantisation of M output channels.
     tap_depth:
         Entries of tap programs.
     tables:

@@ -88,9 +88,11 @@ class MapLayout:
     phase(y mod f, x mod f), y div f, x div f. phase(i, j) is f*i + j where f is odd; where it is
     even, h = f/2: 4*(h*(i mod h) + j mod h) + 2*(i div h) + j div h.
 
-    ``fold`` lists (dy, dx) offsets: the accelerator's channels are the network's channels at
-    (y+dy, x+dx), offset after offset, zero point outside the map; ((0, 0),) is the plain map.
-    ``shape`` is the network's own (C, H, W); where the network ends in a Flatten, the shape before.
+    ``fold`` lists (dy, dx) offsets: the accelerator's channels at (y, x) are the network's channels
+    at (step_y*y + dy, step_x*x + dx), offset after offset, zero point outside the map; ((0, 0),) is
+    the plain map. With ``step`` the accelerator's map has as many times fewer lines and columns,
+    rounded up. ``shape`` is the network's own (C, H, W); where the network ends in a Flatten, the
+    shape before.
     """
 
     name: str
@@ -106,6 +108,7 @@ class MapLayout:
     plane_bytes: int
     sample_bytes: int
     fold: tuple[tuple[int, int], ...] = ((0, 0),)
+    step: tuple[int, int] = (1, 1)
     factor: int = 2
 
 
@@ -303,7 +306,8 @@ def _program(manifest: Mapping[str, Any], image: bytes, graph: Graph) -> Program
 def _layout(values: Mapping[str, Any]) -> MapLayout:
     shape = tuple(values["shape"])
     fold = tuple((dy, dx) for dy, dx in values["fold"])
-    layout = MapLayout(**{**values, "shape": shape, "fold": fold})
+    step_y, step_x = values["step"]
+    layout = MapLayout(**{**values, "shape": shape, "fold": fold, "step": (step_y, step_x)})
     if not 0 < layout.scale < math.inf or not INT8_MIN <= layout.zero_point <= INT8_MAX:
         raise ValueError(
             f"map {layout.name!r} has scale {layout.scale}, zero point {layout.zero_point}"

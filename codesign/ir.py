@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from codesign.arith import INT8_MAX, INT8_MIN
+from codesign.arith import INT8_MAX, INT8_MIN, SHIFT_MAX, SHIFT_MIN, TWICE_SHIFT_MIN
 from codesign.errors import GraphError
 
 Shape = tuple[int, int, int]
@@ -68,8 +68,9 @@ class Conv2d:
     """y = clamp(zy + requantize(bias + sum w * (x - zx))), padding with zx.
 
     ``weight`` int8 [O, I/groups, kh, kw] in [-127, 127], ``bias`` int32 [O], ``multiplier`` and
-    ``shift`` int32 [O] (``arith.requantize``). Linear layers are convolutions of 1 by 1 maps;
-    depthwise ones have groups = I, transposed ones a window with ``base_dilation``.
+    ``shift`` int32 [O] (``arith.requantize``). ``twice``: channels whose shift is large enough
+    round twice. Linear layers are convolutions of 1 by 1 maps; depthwise ones have groups = I,
+    transposed ones a window with ``base_dilation``.
     """
 
     name: str
@@ -83,6 +84,12 @@ class Conv2d:
     groups: int = 1
     low: int = INT8_MIN
     high: int = INT8_MAX
+    twice: bool = False
+
+    @property
+    def twice_channels(self) -> npt.NDArray[np.bool_]:
+        """Whether each channel rounds twice, [O]."""
+        return self.twice & (self.shift >= TWICE_SHIFT_MIN)
 
 
 @dataclass(frozen=True)
@@ -281,6 +288,8 @@ def _op_problems(graph: Graph, op: Op) -> Iterator[str]:
             yield f"{op.name!r}: weights must be int8 in -127..127"
         if any(a.shape != (channels,) for a in (op.bias, op.multiplier, op.shift)):
             yield f"{op.name!r}: bias, multiplier and shift must each have {channels} entries"
+        if op.shift.size and not SHIFT_MIN <= op.shift.min() <= op.shift.max() <= SHIFT_MAX:
+            yield f"{op.name!r}: shifts must lie in {SHIFT_MIN}..{SHIFT_MAX}"
         expected = (channels, *op.window.output_size(*x.shape[1:]))
     elif isinstance(op, MaxPool2d | AvgPool2d):
         expected = (x.shape[0], *op.window.output_size(*x.shape[1:]))

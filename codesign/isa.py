@@ -14,7 +14,7 @@ from enum import IntEnum
 from types import MappingProxyType
 
 from codesign.arch import MAX_PLANES, PARAM_RECORD_BITS, TAP_ENTRY_BITS
-from codesign.arith import MULTIPLIER_BITS, SHIFT_BITS
+from codesign.arith import MULTIPLIER_BITS, SHIFT_BITS, SHIFT_MAX, SHIFT_MIN, TWICE_SHIFT_MIN
 from codesign.errors import EncodingError
 
 INSTRUCTION_BYTES = 64
@@ -220,7 +220,7 @@ LAYOUTS: Mapping[Opcode, tuple[Field, ...]] = MappingProxyType({
         Field("out_zero_point", 8, "zero point of the sum", signed=True),
         Field("acc_multiplier", MULTIPLIER_BITS, "of the convolution in the sum", signed=True),
         Field("res_multiplier", MULTIPLIER_BITS, "of the residual in the sum", signed=True),
-        Field("add_shift", SHIFT_BITS, "right shift of the sum, 1..47"),
+        Field("add_shift", SHIFT_BITS, f"right shift of the sum, {SHIFT_MIN}..{SHIFT_MAX}"),
     ),
     Opcode.SAVE: (_OPCODE, *_TOKENS, *_dram("read", "ACT")),
     Opcode.END: (_OPCODE,),
@@ -230,7 +230,8 @@ LAYOUTS: Mapping[Opcode, tuple[Field, ...]] = MappingProxyType({
 PARAM_RECORD = (
     Field("bias", 32, "added to the accumulator", signed=True),
     Field("multiplier", MULTIPLIER_BITS, "of the requantisation", signed=True),
-    Field("shift", SHIFT_BITS, "right shift of the requantisation, 1..47"),
+    Field("shift", SHIFT_BITS, f"right shift of the requantisation, {SHIFT_MIN}..{SHIFT_MAX}"),
+    Field("twice", 1, f"round twice; only with a shift of {TWICE_SHIFT_MIN} or more"),
 )
 """One output channel; a parameter word holds M records, channel 0 lowest."""
 
@@ -294,6 +295,22 @@ def pack(fields: tuple[Field, ...], values: Mapping[str, int], what: str = "reco
                 f"{what}: {field.name}={value} does not fit {field.bits} bits ({low}..{high})"
             )
         word |= (int(value) & ((1 << field.bits) - 1)) << position
+    return word
+
+
+def pack_parameter(values: Mapping[str, int], what: str = "parameter") -> int:
+    """A PARAM_RECORD that ``codesign.arith`` defines, as one integer.
+
+    Raises
+    ------
+    EncodingError
+        As ``pack``; or the shift is out of range, or too small to be rounded twice.
+    """
+    word = pack(PARAM_RECORD, values, what)
+    low = TWICE_SHIFT_MIN if values["twice"] else SHIFT_MIN
+    if not low <= values["shift"] <= SHIFT_MAX:
+        rule = " with twice" if values["twice"] else ""
+        raise EncodingError(f"{what}: shift={values['shift']}{rule} is outside {low}..{SHIFT_MAX}")
     return word
 
 

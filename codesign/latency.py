@@ -61,26 +61,26 @@ def array(arch: Arch) -> int:
 POST_BIAS = 2
 """Post: low half of the sum with the bias, then its high half."""
 POST_MULTIPLY = 3
-"""Post: operands, products, sum of a multiplier; meanwhile the high bits' products in LUTs."""
-POST_COMBINE = 1
-"""Post: the product of the high bits joins."""
+"""Post: operands, products, sum of a multiplier; the one of the low half is a cycle ahead."""
 POST_SHIFT = 2
-"""Post: a shift by multiples of 16, then one by less."""
+"""Post: a shift by multiples of 4, then one by less."""
 POST_ROUND = 1
 """Post: rounding and zero point."""
 POST_CLAMP = 1
 """Post: saturation."""
 POST_CENTRE = 1
 """Post: zero points taken off both terms of the residual add."""
-POST_ADD = 4
-"""Post: operands, products, then the sums of two chained multipliers."""
+POST_ADD = 3
+"""Post: operands, products, sum of a multiplier, which adds the residual's product."""
+POST_ROWS = 5
+"""Post: the residual's product digit by digit in LUTs, its high half a cycle behind."""
 POST_TABLE = 2
 """Post: read of the table, then its selection."""
 
 
 def post_requantize() -> int:
     """From sums at the input of post-processing to their requantised values."""
-    return POST_BIAS + POST_MULTIPLY + POST_COMBINE + POST_SHIFT + POST_ROUND + POST_CLAMP
+    return POST_BIAS + POST_MULTIPLY + POST_SHIFT + POST_ROUND + POST_CLAMP
 
 
 def post(arch: Arch) -> int:
@@ -89,9 +89,11 @@ def post(arch: Arch) -> int:
     return post_requantize() + add + POST_TABLE
 
 
-def residual(arch: Arch) -> int:
-    """From sums at the input of post-processing to the residual words: they enter one DSP later."""
-    return post_requantize() + 1
+def residual() -> int:
+    """From sums at the input of post-processing to the residual words: the products of both meet in
+    the last cycle of POST_ADD.
+    """
+    return post_requantize() + POST_ADD - 1 - POST_ROWS
 
 
 def calc_interval(arch: Arch, taps: int) -> int:
@@ -122,7 +124,7 @@ def calc_residual(arch: Arch) -> int:
     Told as a tap's issue, too: of a tap that issues in this cycle the memories are read together
     with the residual, and the residual holds results whose ``calc_write`` cycle is earlier.
     """
-    return ACT_READ + array(arch) + residual(arch) - ACT_WORD - ACT_ADDRESS
+    return ACT_READ + array(arch) + residual() - ACT_WORD - ACT_ADDRESS
 
 
 def calc_finish(arch: Arch, groups: int, taps: int) -> int:

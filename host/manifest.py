@@ -43,8 +43,9 @@ class MapLayout:
     with phase, line, column = 0, y, x, or with ``split`` and f = ``factor``
     phase(y mod f, x mod f), y div f, x div f. phase(i, j) is f*i + j where f is odd; where it is
     even, h = f/2: 4*(h*(i mod h) + j mod h) + 2*(i div h) + j div h.
-    With ``fold``, a list of (dy, dx), these channels are the network's at (y+dy, x+dx), offset
-    after offset, and the zero point outside the map. Codes q stand for scale * (q - zero_point).
+    With ``fold``, a list of (dy, dx), these channels are the network's at (y*step_y + dy,
+    x*step_x + dx), offset after offset, and the zero point outside the map; lines and columns are
+    then as many times fewer, rounded up. Codes q stand for scale * (q - zero_point).
     """
 
     name: str
@@ -60,7 +61,8 @@ class MapLayout:
     plane_bytes: int
     sample_bytes: int
     fold: tuple[tuple[int, int], ...]
-    factor: int
+    step: tuple[int, int] = (1, 1)
+    factor: int = 2
 
 
 @dataclass(frozen=True)
@@ -223,11 +225,14 @@ def _check(manifest: Manifest, image_bytes: int) -> None:
             raise ValueError(
                 f"map {layout.name!r} has scale {layout.scale}, zero point {layout.zero_point}"
             )
-        if min(*layout.shape, layout.batch, layout.block, len(layout.fold), layout.factor) < 1:
+        counts = layout.batch, layout.block, len(layout.fold), *layout.step, layout.factor
+        if min(*layout.shape, *counts) < 1:
             raise ValueError(f"map {layout.name!r} is empty")
 
 
 def _layout(values: Mapping[str, Any]) -> MapLayout:
     channels, height, width = values["shape"]
     fold = tuple((dy, dx) for dy, dx in values["fold"])
-    return MapLayout(**{**values, "shape": (channels, height, width), "fold": fold})
+    step_y, step_x = values.get("step", (1, 1))
+    shape = channels, height, width
+    return MapLayout(**{**values, "shape": shape, "fold": fold, "step": (step_y, step_x)})

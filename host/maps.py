@@ -123,7 +123,12 @@ class MapTable:
         element = np.arange(self._size).reshape(self.shape)
         table = np.full(self.end - self.first, outside, np.intp)
         for fold, (dy, dx) in enumerate(self.layout.fold):
-            y, x = np.arange(height) + dy, np.arange(width) + dx
+            y, x = (
+                np.arange(extent) * step + offset
+                for extent, step, offset in zip(
+                    positions.shape[2:], self.layout.step, (dy, dx), strict=True
+                )
+            )
             inside = ((y >= 0) & (y < height))[:, None] & ((x >= 0) & (x < width))
             moved = element[:, :, y.clip(0, height - 1)][..., x.clip(0, width - 1)]
             at = positions[:, fold * channels : (fold + 1) * channels] - self.first
@@ -134,6 +139,7 @@ class MapTable:
 def _positions(layout: MapLayout) -> npt.NDArray[np.int64]:
     """Byte of the buffer for each element [B, folded channels, H, W]."""
     channels, height, width = layout.shape
+    height, width = -(-height // layout.step[0]), -(-width // layout.step[1])
     b = np.arange(layout.batch, dtype=np.int64)[:, None, None, None]
     c = np.arange(channels * len(layout.fold))[:, None, None]
     y = np.arange(height)[:, None]

@@ -114,7 +114,7 @@ class Drain(Component):
         self.arch = arch
         self._sums = latency.ACT_READ + latency.array(arch)
         self._words = self._sums + latency.post(arch)
-        self._residual = self._sums + latency.residual(arch) - latency.ACT_WORD - 1
+        self._residual = self._sums + latency.residual() - latency.ACT_WORD - 1
         """The residual's places go to ACT; those of the results are known as well."""
         self._grid = self._residual - MapWalker.PLACE
         """The walker stands at the pixels of a group's first drain step."""

@@ -7,16 +7,22 @@ from amaranth.lib.wiring import Component, In, Out
 
 from codesign import isa, latency
 from codesign.arch import PARAM_RECORD_BITS, TABLE_ENTRIES, Arch
-from codesign.arith import INT8_MAX, INT8_MIN, MULTIPLIER_BITS
+from codesign.arith import INT8_MAX, INT8_MIN, MULTIPLIER_BITS, TWICE_SHIFT
 from hw.delay import delay
 
 SUM_BITS = 32
 """Width of a sum with its bias."""
-LOW_BITS = 16
-"""Bits of the sum to which the bias is added one cycle ahead of the rest."""
-DSP_BITS = 25
-"""Low bits of the sum, signed, that a DSP multiplies; LUTs multiply what is above."""
+LOW_BITS = 17
+"""Low bits of the sum, one cycle ahead of the rest: what a DSP multiplies without a sign, and the
+shift of the cascade to the next DSP (7 Series DSP48E1, UG479)."""
 PRODUCT_BITS = SUM_BITS + MULTIPLIER_BITS
+DSP_RESULT_BITS = 48
+ADD_BITS = MULTIPLIER_BITS + 10
+"""Width of the sum of two products with a difference of bytes."""
+ROWS = 4
+"""Radix-4 digits of a difference of bytes, beside its lowest bit."""
+ROW_SPLIT = 15
+"""Bits of a product in LUTs that are added one cycle ahead of the rest."""
 ROUND_BITS = 10
 """Twice a shifted value: beyond this, every zero point leaves it outside int8."""
 
@@ -92,12 +98,20 @@ def _shifted(m: Module, name: str, value, shift: _Timeline, cycle: int):
 def _fit(m: Module, name: str, value, amount, position: int, bits: int):
     """A signed value shifted right by two bits of the amount, which is one LUT6 a bit.
 
-    Returns the low bits of the result, and whether they do not hold it.
+    Returns the low bits of the result, and whether they do not hold it. That is told from the value
+    as it comes, beside the shift.
     """
+    steps = amount[position : position + 2]
     shifted = Signal.like(value, name=name)
-    m.d.comb += shifted.eq(value >> Cat(Const(0, position), amount[position : position + 2]))
-    upper = shifted[bits - 1 :]
-    return shifted[:bits].as_signed(), upper.any() & ~upper.all()
+    m.d.comb += shifted.eq(value >> Cat(Const(0, position), steps))
+    top, beyond = len(value) - 1, 0
+    for most in range(4):  # bits that a shift by so many steps or fewer leaves above the result
+        first = bits - 1 + (most << position)
+        end = top if most == 3 else first + (1 << position)
+        above = value[min(first, top) : min(end, top)]
+        differs = (above ^ value[top].replicate(len(above))).any()
+        beyond |= differs & (steps <= most)
+    return shifted[:bits].as_signed(), beyond
 
 
 def _rounded(m: Module, name: str, half, zero_point):
@@ -126,7 +140,7 @@ class Post(Component):
     config:
         What to do with them; with the sums, and free to change every cycle.
     residual:
-        Bytes of the residual map, ``latency.residual(arch)`` cycles after their sums.
+        Bytes of the residual map, ``latency.residual()`` cycles after their sums.
     table_write:
         Writes one byte of a table, at any time: lookups from the next cycle on see it.
     words:
@@ -193,11 +207,10 @@ class Post(Component):
 
 
 def _requantized(m: Module, name: str, value, record, config, limits):
-    """``arith.requantize`` and saturation of a sum with its bias."""
-    v = _biased(m, name, value, record["bias"])
-    cycle = latency.POST_BIAS
-    x = _product(m, name, v, record["multiplier"], cycle)
-    cycle += latency.POST_MULTIPLY + latency.POST_COMBINE
+    """``arith.requantize``, or ``requantize_twice``, and saturation of a sum with its bias."""
+    low, high = _biased(m, name, value, record["bias"])
+    x = _product(m, name, low, high, record)
+    cycle = latency.POST_BIAS + latency.POST_MULTIPLY
     half = _shifted(m, f"{name}_acc", x, record["shift"], cycle)
     cycle += latency.POST_SHIFT
     rounded = _rounded(m, f"{name}_acc_rounded", half, config["zero_point"].at(cycle))
@@ -205,61 +218,54 @@ def _requantized(m: Module, name: str, value, record, config, limits):
 
 
 def _biased(m: Module, name: str, value, bias: _Timeline):
-    """wrap32(value + bias) in two short carry chains, the high half a cycle behind."""
+    """wrap32(value + bias) in two short carry chains.
+
+    The low half is there after one cycle, the high half after POST_BIAS.
+    """
     wide = Signal(signed(SUM_BITS), name=f"{name}_sum")
     m.d.comb += wide.eq(value)
-    low_sum = _register(m, f"{name}_low_sum", wide[:LOW_BITS] + bias.at(0)[:LOW_BITS])
+    low = _register(m, f"{name}_biased_low", wide[:LOW_BITS] + bias.at(0)[:LOW_BITS])
     high = _register(m, f"{name}_sum_high", wide[LOW_BITS:])
     # Carry-in by an extra low bit: one carry chain for three terms.
-    high_sum = Cat(1, high) + Cat(low_sum[LOW_BITS], bias.at(1)[LOW_BITS:])
-    low = _register(m, f"{name}_biased_low", low_sum[:LOW_BITS])
-    high = _register(m, f"{name}_biased_high", high_sum[1 : 1 + SUM_BITS - LOW_BITS])
-    return Cat(low, high)
+    total = Cat(1, high) + Cat(low[LOW_BITS], bias.at(1)[LOW_BITS:])
+    high = _register(m, f"{name}_biased_high", total[1 : 1 + SUM_BITS - LOW_BITS].as_signed())
+    return low[:LOW_BITS], high
 
 
-def _product(m: Module, name: str, v, multiplier: _Timeline, cycle: int):
-    """v * multiplier, PRODUCT_BITS wide, on one DSP48E1.
+def _product(m: Module, name: str, low, high, record):
+    """(high, low) * multiplier, PRODUCT_BITS wide, on two DSPs; the second adds the first's result.
 
-    The DSP takes the low DSP_BITS of v as a signed number. What is above, with the sign bit of
-    those below as a carry, makes four digits in -2..2 (Booth, "A signed binary multiplication
-    technique", 1951; radix 4). Digits 0 and 1 go through the DSP's adder, 2 and 3 are added
-    behind it. A digit's negation is the complement, its + 1 goes into a free low bit of an adder.
+    A sum that is rounded twice takes the first rounding as an addend of the first DSP: 2**(shift -
+    1) and half the first step, towards the product's sign, round at once as ``requantize_twice``
+    does step by step. For h = floor((x + 2**23) / 2**24) and s = shift - 24,
+
+        floor((h + 2**(s-1) - (h < 0)) / 2**s) = floor((x +- 2**23 + 2**(shift-1)) / 2**shift),
+
+    where x - 2**23 stands for x < 0; whatever the sign, zero and what lies by it become zero.
     """
-    factor = multiplier.at(cycle)
-    negated = _register(m, f"{name}_negated", -multiplier.at(cycle - 1))
-    digits = [
-        _booth(m, f"{name}_digit{i}", v[DSP_BITS - 1 + 2 * i :][:3], factor) for i in (0, 1, 2)
-    ]
-    top = _top_digit(m, f"{name}_digit3", v[-2:], factor, negated)
-    a = _register(m, f"{name}_a", v[:DSP_BITS].as_signed())
-    b = multiplier.at(cycle + 1)
-    product = _register(m, f"{name}_product", a * b)
-    (d0, minus0), (d1, minus1), (d2, minus2) = digits
-    lower = _register(m, f"{name}_lower", d0 + Cat(minus0, 0, d1).as_signed())
-    upper = _register(m, f"{name}_upper", d2 + Cat(minus2, 0, top).as_signed())
-    total = Signal(signed(48), name=f"{name}_total", reset_less=True)
-    m.d.sync += total.eq(product + Cat(Const(0, DSP_BITS), lower).as_signed())
-    upper = _register(m, f"{name}_upper_late", upper)
-    minus1 = delay(m, minus1, 2, f"{name}_minus1_late")
-    # Bits 0 and 1 above the DSP's pass; digit 1's + 1 stands at bit 2 like digit 1 itself.
-    rest = total[DSP_BITS + 2 :].as_signed() + Cat(minus1, 0, upper).as_signed()
-    product = Cat(total[: DSP_BITS + 2], rest)[:PRODUCT_BITS].as_signed()
-    return _register(m, f"{name}_scaled", product)
+    multiplier, cycle = record["multiplier"], latency.POST_BIAS
+    minus = _register(m, f"{name}_minus", high[-1] ^ multiplier.at(cycle)[-1])
+    twice = record["twice"].at(cycle + 1)
+    step = Cat(Const(0, TWICE_SHIFT - 1), twice, twice & minus).as_signed()
+    lower = _multiplied(m, f"{name}_low", Cat(low, 0).as_signed(), multiplier, cycle - 1)
+    lower = _accumulated(m, f"{name}_lower", lower, step)
+    upper = _multiplied(m, f"{name}_high", high, multiplier, cycle)
+    upper = _accumulated(m, f"{name}_upper", upper, lower[LOW_BITS:].as_signed())
+    lower = _register(m, f"{name}_lower_late", lower[:LOW_BITS])
+    return Cat(lower, upper)[:PRODUCT_BITS].as_signed()
 
 
-def _booth(m: Module, name: str, bits, factor):
-    """A radix-4 digit times ``factor``, registered: complement if negative, and the + 1 due."""
-    negative, single = bits[2], bits[0] ^ bits[1]
-    double = bits == Mux(negative, 0b100, 0b011)
-    magnitude = Signal(signed(MULTIPLIER_BITS + 1), name=f"{name}_magnitude")
-    m.d.comb += magnitude.eq(Mux(single, factor, Mux(double, Cat(0, factor).as_signed(), 0)))
-    partial = _register(m, name, Mux(negative, ~magnitude, magnitude))
-    return partial, _register(m, f"{name}_minus", negative)
+def _multiplied(m: Module, name: str, value, multiplier: _Timeline, cycle: int):
+    """value * multiplier with the registers of a DSP before and behind."""
+    operand = _register(m, f"{name}_operand", value)
+    return _register(m, f"{name}_product", operand * multiplier.at(cycle + 1))
 
 
-def _top_digit(m: Module, name: str, bits, factor, negated):
-    """The digit -1, 0 or 1 that remains at the sign: bit 30 minus bit 31."""
-    return _register(m, name, Mux(bits[0] == bits[1], 0, Mux(bits[1], negated, factor)))
+def _accumulated(m: Module, name: str, product, addend):
+    """The sum of a DSP's product and another term, as wide as the DSP's result."""
+    total = Signal(signed(DSP_RESULT_BITS), name=name, reset_less=True)
+    m.d.sync += total.eq(product + addend)
+    return total
 
 
 def _residual_added(m: Module, name: str, q, residual, config):
@@ -267,13 +273,11 @@ def _residual_added(m: Module, name: str, q, residual, config):
     arrival = latency.post_requantize()
     cycle = arrival + latency.POST_CENTRE
     a = _register(m, f"{name}_centred", q - config["zero_point"].at(arrival))
-    b = _register(m, f"{name}_residual", residual - config["res_zero_point"].at(arrival + 1))
+    second = _residual_product(m, name, residual, config)
     first = _multiplied(m, f"{name}_first", a, config["acc_multiplier"], cycle)
-    first = _register(m, f"{name}_first_total", first)
-    second = _multiplied(m, f"{name}_second", b, config["res_multiplier"], cycle + 1)
-    total = _register(m, f"{name}_add", second + first)
+    total = _accumulated(m, f"{name}_add", first, second)
     cycle += latency.POST_ADD
-    half = _shifted(m, f"{name}_add", total, config["add_shift"], cycle)
+    half = _shifted(m, f"{name}_add", total[:ADD_BITS].as_signed(), config["add_shift"], cycle)
     cycle += latency.POST_SHIFT
     added = _rounded(m, f"{name}_add_rounded", half, config["out_zero_point"].at(cycle))
     cycle += latency.POST_ROUND
@@ -282,7 +286,46 @@ def _residual_added(m: Module, name: str, q, residual, config):
     return _clamped(m, f"{name}_clamped", result, config["low"].at(cycle), config["high"].at(cycle))
 
 
-def _multiplied(m: Module, name: str, value, multiplier: _Timeline, cycle: int):
-    """value * multiplier with the registers of a DSP before and behind."""
-    operand = _register(m, f"{name}_operand", value)
-    return _register(m, f"{name}_product", operand * multiplier.at(cycle + 1))
+def _residual_product(m: Module, name: str, residual, config):
+    """(residual - res_zero_point) * res_multiplier in LUTs, when the DSP of the sum adds it.
+
+    The centred residual's lowest bit, then digits in -2..2 (Booth, "A signed binary multiplication
+    technique", 1951; radix 4): a row of adders each, whose LUTs choose the multiple too. The bits
+    from ROW_SPLIT on are added a cycle later, with the carry of those below.
+    """
+    cycle = latency.residual()
+    centred = _register(m, f"{name}_res_centred", residual - config["res_zero_point"].at(cycle))
+    value = _Timeline(m, centred, f"{name}_res_centred")
+    cycle += latency.POST_CENTRE
+
+    def multiple(row: int, late: int):
+        """A row's multiple and the + 1 due; and what the lowest bit contributes."""
+        bits, factor = value.at(row + late), config["res_multiplier"].at(cycle + row + late)
+        label = f"{name}_row{row}_{late}"
+        return *_booth(m, label, Cat(0, bits[1:])[2 * row :][:3], factor), Mux(bits[0], factor, 0)
+
+    low, high = multiple(0, 0)[2][:ROW_SPLIT], multiple(0, 1)[2][ROW_SPLIT:]
+    done = [delay(m, low[0], latency.POST_ROWS, f"{name}_row_done")]
+    low = low[1:]
+    for row in range(ROWS):
+        # Carry-in by an extra low bit; it completes the negation of a digit.
+        partial, negative, _ = multiple(row, 0)
+        total = Cat(1, low) + Cat(negative, partial[: len(low)])
+        total = _register(m, f"{name}_row{row}_low", total[1 : len(low) + 2])
+        partial, _, _ = multiple(row, 1)
+        above = Cat(1, high).as_signed() + Cat(total[-1], partial[len(low) :]).as_signed()
+        width = MULTIPLIER_BITS + 3 + 2 * row - ROW_SPLIT
+        high = _register(m, f"{name}_row{row}_high", above[1 : width + 1].as_signed())
+        ready = 2 if row < ROWS - 1 else len(low)
+        done.append(delay(m, total[:ready], ROWS - row, f"{name}_row{row}_done"))
+        low = total[ready:-1]
+    return Cat(*done, high).as_signed()
+
+
+def _booth(m: Module, name: str, bits, factor):
+    """The multiple of ``factor`` for a radix-4 digit: complement if negative, and the + 1 due."""
+    negative, single = bits[2], bits[0] ^ bits[1]
+    double = bits == Mux(negative, 0b100, 0b011)
+    magnitude = Signal(signed(MULTIPLIER_BITS + 1), name=name)
+    m.d.comb += magnitude.eq(Mux(single, factor, Mux(double, Cat(0, factor).as_signed(), 0)))
+    return Mux(negative, ~magnitude, magnitude), negative

@@ -1,10 +1,13 @@
-"""Folding kernel positions of the first layer into unused channels: partial im2col by the host.
+"""Folding kernel positions of the first layer into channels: partial im2col by the host.
 
 With C input channels and M >= 2C, a pixel's word has room for the channels of neighbouring pixels:
 ``artifact.MapLayout.fold``. One tap then does the work of several kernel positions.
 A word at (y, x) holds the pixel (y+dy, x+dx), but the machine pads a whole word when (y, x) itself
 lies outside the map: a kernel offset o may be taken from the word at offset b only if the word is
 inside wherever the pixel is.
+
+Where the machine has no storage for the layer's stride, all pixels of a stride by stride square
+become the channels of one, in as many planes as it takes: the layer then has stride 1.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from codesign.compiler.network import PLAIN, Fold
+from codesign.ir import Pair, Shape
 
 Cover = Mapping[int, int]
 """Kernel offset -> offset of the word that it is taken from."""
@@ -60,11 +64,17 @@ def cover(axis: Axis, shifts: Sequence[int]) -> Cover | None:
 
 @dataclass(frozen=True)
 class Folding:
-    """A fold with the words that rows and columns of the kernel are taken from."""
+    """A fold with the words that rows and columns of the kernel are taken from; ``step``: lines and
+    columns of the map from one word to the next."""
 
     fold: Fold
     rows: Cover
     columns: Cover
+    step: Pair = (1, 1)
+
+    def size(self, shape: Shape) -> Pair:
+        """Lines and columns of a folded map."""
+        return -(-shape[1] // self.step[0]), -(-shape[2] // self.step[1])
 
     @property
     def taps(self) -> int:
@@ -74,6 +84,18 @@ class Folding:
 def plain(rows: Axis, columns: Axis) -> Folding:
     """No folding: every offset from its own word."""
     return Folding(PLAIN, {o: o for o in rows.offsets}, {o: o for o in columns.offsets})
+
+
+def squares(rows: Axis, columns: Axis) -> Folding:
+    """All pixels from one output to the next in one word."""
+    step_y, step_x = rows.stride, columns.stride
+    fold = tuple((dy, dx) for dy in range(step_y) for dx in range(step_x))
+    return Folding(
+        fold,
+        {o: o - o % step_y for o in rows.offsets},
+        {o: o - o % step_x for o in columns.offsets},
+        (step_y, step_x),
+    )
 
 
 def best(rows: Axis, columns: Axis, step: tuple[int, int], room: int, enough: int) -> Folding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,20 @@ IntArray = npt.NDArray[np.int64]
 Int8Array = npt.NDArray[np.int8]
 Offset = tuple[int, int]
 _Scalar = TypeVar("_Scalar", bound=np.integer[Any])
-Requantisation = tuple[IntArray, IntArray, IntArray]
-"""Bias, multiplier and shift of every output channel."""
-
 IDENTITY_MULTIPLIER, IDENTITY_SHIFT = 1 << 16, 16
 """requantize(v, these, 0) = v for every v."""
 _MAX_STRIDE = 2
 _MAX_TAPS = next(f.range[1] for f in LAYOUTS[Opcode.CALC] if f.name == "taps")
 _OFFSETS = next(f.range for f in TAP_ENTRY if f.name == "dy")
+
+
+class Requantisation(NamedTuple):
+    """What becomes of the sums of every output channel: fields of ``isa.PARAM_RECORD``."""
+
+    bias: IntArray
+    multiplier: IntArray
+    shift: IntArray
+    twice: IntArray
 
 
 Offsets = Mapping[int, int]
@@ -171,7 +177,7 @@ class _Walk:
 def dense_positions(
     weight: Int8Array, at: Geometry, phase: Pair, folding: Folding
 ) -> dict[Offset, IntArray]:
-    """Offset -> [O, channels] of a dense kernel [O, I, kh, kw], its words folded as told.
+    """Offset, in words, -> [O, channels] of a dense kernel [O, I, kh, kw], folded as told.
 
     Weights of positions that read the same pixel, one upsampled, are added.
     """
@@ -182,7 +188,8 @@ def dense_positions(
             base = folding.rows[oy], folding.columns[ox]
             slot = folding.fold.index((oy - base[0], ox - base[1])) * channels
             empty = np.zeros((outputs, channels * len(folding.fold)), np.int64)
-            word = positions.setdefault(base, empty)
+            place = base[0] // folding.step[0], base[1] // folding.step[1]
+            word = positions.setdefault(place, empty)
             word[:, slot : slot + channels] += weight[:, :, ky, kx]
     return positions
 
@@ -237,7 +244,7 @@ def depthwise(
 ) -> tuple[Block, ...]:
     """Blocks of M channels, each output of its own channel only."""
     m = arch.in_channels
-    channels = len(post[0])
+    channels = len(post.bias)
     blocks = []
     for plane in range(-(-channels // m)):
         used = [
@@ -256,7 +263,7 @@ def maximum(
     where: str, arch: Arch, offsets: Sequence[Offset], post: Requantisation
 ) -> tuple[Block, ...]:
     """Blocks of M channels, each the maximum over the window."""
-    planes = range(-(-len(post[0]) // arch.in_channels))
+    planes = range(-(-len(post.bias) // arch.in_channels))
     blocks = [
         _block(arch, plane, 1, [Tap(oy, ox, plane) for oy, ox in offsets], None, post)
         for plane in planes
@@ -267,7 +274,9 @@ def maximum(
 def identity(zero_point: int, channels: int) -> Requantisation:
     """Returns the accumulator as it is, through an instruction with this zero point."""
     full = np.ones(channels, np.int64)
-    return -zero_point * full, IDENTITY_MULTIPLIER * full, IDENTITY_SHIFT * full
+    return Requantisation(
+        -zero_point * full, IDENTITY_MULTIPLIER * full, IDENTITY_SHIFT * full, 0 * full
+    )
 
 
 def _block(
@@ -280,11 +289,11 @@ def _block(
 ) -> Block:
     m = arch.in_channels
     part = slice(plane * m, (plane + planes) * m)
-    bias, multiplier, shift = (
+    bias, multiplier, shift, twice = (
         _padded(values[part].astype(np.int64), (planes * m,), fill)
-        for values, fill in zip(post, (0, 0, SHIFT_MIN), strict=True)
+        for values, fill in zip(post, (0, 0, SHIFT_MIN, 0), strict=True)
     )
-    return Block(plane, planes, tuple(taps), weights, wrap(bias, 32), multiplier, shift)
+    return Block(plane, planes, tuple(taps), weights, wrap(bias, 32), multiplier, shift, twice)
 
 
 def _padded(

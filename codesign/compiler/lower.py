@@ -55,6 +55,7 @@ def lower(graph: ir.Graph, arch: Arch) -> Network:
         inputs=graph.inputs,
         outputs=outputs,
         folds=lowering.folds,
+        fold_steps=lowering.fold_steps,
     )
 
 
@@ -67,6 +68,7 @@ class _Lowering:
         self.shapes = {name: graph.tensors[name].shape for name in graph.inputs}
         self.layers: dict[str, Layer] = {}
         self.folds: dict[str, Fold] = {}
+        self.fold_steps: dict[str, ir.Pair] = {}
         self.uses = _uses(graph)
         self.upsamples = {op.y: op for op in graph.ops if isinstance(op, ir.Upsample)}
 
@@ -132,17 +134,22 @@ class _Lowering:
         elif op.groups > 1:
             weight = _ungrouped(op.weight, op.groups)
         at = kernels.geometry(where, window, source[1:], target[1:], view.factor)
+        step = at.step
         depthwise = not view.flat and 1 < op.groups == source[0] == target[0]
         blocks: list[Block] = []
         for phase in at.phases:
-            found = (
-                self._depthwise(op, at, phase) if depthwise else self._dense(op, at, phase, weight)
-            )
+            if depthwise:
+                found = self._depthwise(op, at, phase)
+            else:
+                folding = self._folding(op, at, phase, source)
+                found = self._dense(op, at, phase, weight, folding)
+                self._refold(view.map, folding)
+                step = None if folding.step == at.step else step
             blocks += [replace(block, phase=phase) for block in found]
         layer = Layer(
             op.name, where, "Conv2d", view.map, op.y, Mode.DEPTHWISE if depthwise else Mode.DENSE,
             at.stride, self.zero(op.x), tuple(blocks), self.zero(op.y), op.low, op.high,
-            macs=ir.macs(self.graph, op), out_stride=at.out_stride, step=at.step,
+            macs=ir.macs(self.graph, op), out_stride=at.out_stride, step=step,
         )  # fmt: skip
         self._put(op, layer, target)
 
@@ -153,41 +160,59 @@ class _Lowering:
         return kernels.depthwise(self.where(op), self.arch, positions, post)
 
     def _dense(
-        self, op: ir.Conv2d, at: kernels.Geometry, phase: ir.Pair, weight: kernels.Int8Array
+        self,
+        op: ir.Conv2d,
+        at: kernels.Geometry,
+        phase: ir.Pair,
+        weight: kernels.Int8Array,
+        folding: Folding,
     ) -> tuple[Block, ...]:
-        source = self.views[op.x].map
-        folding = self._folding(op, at, phase, weight.shape[1])
         outputs, inputs = weight.shape[0], weight.shape[1] * len(folding.fold)
         positions = kernels.dense_positions(weight, at, phase, folding) or {
             (0, 0): np.zeros((outputs, inputs), np.int64)
         }
         total = sum(w.sum(axis=1) for w in positions.values())
-        self._refold(source, folding)
         post = self._post(op, np.asarray(total))
         return kernels.dense(self.where(op), self.arch, positions, (outputs, inputs), post)
 
     def _post(self, op: ir.Conv2d, total: kernels.IntArray) -> kernels.Requantisation:
         """Of a convolution whose weights add up to ``total`` [O]."""
-        bias, multiplier, shift = (
-            values.astype(np.int64) for values in (op.bias, op.multiplier, op.shift)
+        bias, multiplier, shift, twice = (
+            values.astype(np.int64)
+            for values in (op.bias, op.multiplier, op.shift, op.twice_channels)
         )
-        return (bias - self.zero(op.x) * total, multiplier, shift)
+        return kernels.Requantisation(bias - self.zero(op.x) * total, multiplier, shift, twice)
 
     def _folding(
-        self, op: ir.Conv2d, at: kernels.Geometry, phase: ir.Pair, channels: int
+        self, op: ir.Conv2d, at: kernels.Geometry, phase: ir.Pair, source: ir.Shape
     ) -> Folding:
-        view = self.views[op.x]
-        room = self.arch.in_channels // channels
+        view, axes = self.views[op.x], at.axes(phase)
+        room = self.arch.in_channels // source[0]
         foldable = view.map in self.graph.inputs and self.uses[view.map] == 1 and op.groups == 1
-        if not foldable or view.flat or not view.plain or at.out_stride > 1 or room < 2:
-            return fold.plain(*at.axes(phase))
-        return fold.best(*at.axes(phase), op.window.dilation, room, self.arch.drain_steps)
+        if not foldable or view.flat or not view.plain or at.out_stride > 1:
+            return fold.plain(*axes)
+        chosen = fold.plain(*axes)
+        if room > 1:
+            chosen = fold.best(*axes, op.window.dilation, room, self.arch.drain_steps)
+        square = fold.squares(*axes)
+        if not at.step or square.size(source) == (1, 1):
+            return chosen
+        # computed by line, a layer's lanes work in one of as many cycles as its stride is long
+        by_line = self._words(source, chosen) * at.step[1]
+        return square if self._words(source, square) <= by_line else chosen
+
+    def _words(self, source: ir.Shape, folding: Folding) -> int:
+        """Taps of an output."""
+        planes = -(-source[0] * len(folding.fold) // self.arch.in_channels)
+        return planes * max(folding.taps, 1)
 
     def _refold(self, source: str, folding: Folding) -> None:
         if folding.fold != PLAIN:
-            channels, height, width = self.shapes[source]
+            channels = self.shapes[source][0]
             self.folds[source] = folding.fold
-            self.shapes[source] = channels * len(folding.fold), height, width
+            self.fold_steps[source] = folding.step
+            size = folding.size(self.shapes[source])
+            self.shapes[source] = (channels * len(folding.fold), *size)
 
     def _pool(self, op: ir.MaxPool2d | ir.AvgPool2d) -> None:
         where = self.where(op)
@@ -240,7 +265,9 @@ class _Lowering:
         by_count = {}
         for count in np.unique(counts).tolist():
             multiplier, shift = op.part(count)
-            post = (-self.zero(op.x) * total, multiplier * full, shift * full)
+            post = kernels.Requantisation(
+                -self.zero(op.x) * total, multiplier * full, shift * full, 0 * full
+            )
             by_count[count] = kernels.depthwise(self.where(op), self.arch, positions, post)
         return _patches(counts, by_count)
 
@@ -248,11 +275,11 @@ class _Lowering:
         channels, where = self.graph.tensors[op.y].shape[0], self.where(op)
         rows, columns = at.rows[phase[0]].values(), at.columns[phase[1]].values()
         offsets = dict.fromkeys((y, x) for y in rows for x in columns)
-        bias, multiplier, shift = kernels.identity(self.zero(op.y), channels)
+        post = kernels.identity(self.zero(op.y), channels)
         if not offsets:  # the maximum of padding alone
-            post = (bias + INT8_MIN, multiplier, shift)
+            post = post._replace(bias=post.bias + INT8_MIN)
             return kernels.depthwise(where, self.arch, _no_taps(channels), post)
-        return kernels.maximum(where, self.arch, list(offsets), (bias, multiplier, shift))
+        return kernels.maximum(where, self.arch, list(offsets), post)
 
     # --- elementwise -------------------------------------------------------------------------
     def _fusable(self, map_name: str) -> Layer | None:

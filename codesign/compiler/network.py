@@ -36,9 +36,9 @@ class Block:
     (y, x) is output pixel (out_stride*y + py, out_stride*x + px), (py, px) = ``phase``.
 
     ``weights`` int8: dense [taps, M, N], depthwise [taps, M], max None. ``bias`` (of the raw
-    accumulator, the source's zero point folded in), ``multiplier``, ``shift``: [planes*M].
-    ``lines``, ``columns``: the output pixels [first, last) that are the block's, None for all; only
-    layers that are computed by line have blocks of less.
+    accumulator, the source's zero point folded in), ``multiplier``, ``shift``, ``twice``:
+    [planes*M]. ``lines``, ``columns``: the output pixels [first, last) that are the block's, None
+    for all; only layers that are computed by line have blocks of less.
     """
 
     plane: int
@@ -48,6 +48,7 @@ class Block:
     bias: npt.NDArray[np.int64]
     multiplier: npt.NDArray[np.int64]
     shift: npt.NDArray[np.int64]
+    twice: npt.NDArray[np.int64]
     phase: Pair = (0, 0)
     lines: Pair | None = None
     columns: Pair | None = None
@@ -125,7 +126,8 @@ class Network:
     """Layers in an order of execution.
 
     ``shapes`` has every map in memory with its channels as the accelerator sees them (a folded
-    input has more than the network's); ``folds`` those of the inputs that the host folds.
+    input has more than the network's); ``folds`` those of the inputs that the host folds, of which
+    it takes every ``fold_steps``-th line and column.
     ``split_copies`` names maps that a copy layer makes for readers of stride 2.
     """
 
@@ -135,6 +137,7 @@ class Network:
     inputs: tuple[str, ...]
     outputs: tuple[Output, ...]
     folds: Mapping[str, Fold] = field(default_factory=dict)
+    fold_steps: Mapping[str, Pair] = field(default_factory=dict)
     split_copies: frozenset[str] = frozenset()
 
     def is_vector(self, tensor: str) -> bool:

@@ -16,7 +16,7 @@ from codesign.compiler.by_line import Run, run_taps, runs
 from codesign.compiler.layout import Storage, grid_width
 from codesign.compiler.network import Block, Layer, Network, Tap
 from codesign.errors import CapacityError, EncodingError
-from codesign.isa import PARAM_RECORD, TAP_ENTRY, Mode, Target, pack
+from codesign.isa import PARAM_RECORD, TAP_ENTRY, Mode, Target, pack, pack_parameter
 from codesign.reference.memory import depth, word_bytes
 
 
@@ -179,9 +179,9 @@ def packed_pairs(weights: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
 def parameter_words(block: Block) -> bytes:
     """A block's words of PARAM."""
     names = tuple(field.name for field in PARAM_RECORD)
-    columns = (block.bias.tolist(), block.multiplier.tolist(), block.shift.tolist())
+    columns = (getattr(block, name).tolist() for name in names)
     records = (
-        pack(PARAM_RECORD, dict(zip(names, values, strict=True)), "parameter")
+        pack_parameter(dict(zip(names, values, strict=True)))
         for values in zip(*columns, strict=True)
     )
     return little_endian(records, PARAM_RECORD_BITS)

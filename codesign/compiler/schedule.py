@@ -69,7 +69,7 @@ def buffers(plan: Plan, graph: ir.Graph, keep_tensors: bool) -> Buffers:
     inputs = [
         of[Base.INPUT].add(
             network, storages[name], graph.tensors[name], graph.tensors[name].shape,
-            network.folds.get(name, PLAIN),
+            network.folds.get(name, PLAIN), network.fold_steps.get(name, (1, 1)),
         )
         for name in network.inputs
     ]  # fmt: skip

@@ -12,6 +12,7 @@ from codesign.compiler.allocate import Place
 from codesign.compiler.layout import Storage
 from codesign.compiler.network import PLAIN, Fold, Network
 from codesign.compiler.tile import DRAM_ALIGNMENT
+from codesign.ir import Pair
 from codesign.isa import Base
 
 
@@ -59,6 +60,7 @@ class Buffer:
         tensor: ir.Tensor,
         shape: ir.Shape,
         fold: Fold = PLAIN,
+        step: Pair = (1, 1),
         saved: bool = False,
     ) -> MapLayout:
         """Room for all samples of a map. ``shape``: as the network sees it; ``saved``: written by
@@ -75,7 +77,8 @@ class Buffer:
         sample_bytes = word if vector else storage.planes * plane_bytes
         layout = MapLayout(
             tensor.name, shape, network.batch, tensor.scale, tensor.zero_point, self.size, word,
-            pitch, storage.split, phase_bytes, plane_bytes, sample_bytes, fold, storage.factor,
+            pitch, storage.split, phase_bytes, plane_bytes, sample_bytes, fold, step,
+            storage.factor,
         )  # fmt: skip
         self.size += storage.planes * plane_bytes if vector else sample_bytes * network.batch
         return layout

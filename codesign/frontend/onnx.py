@@ -24,7 +24,7 @@ from codesign.frontend import onnx_qonnx as qonnx
 from codesign.frontend import onnx_upsampling as upsampling
 from codesign.frontend import onnx_windows as windows
 from codesign.frontend.ends import host_steps
-from codesign.frontend.onnx_evaluate import fold
+from codesign.frontend.onnx_evaluate import FAILURES, fold
 from codesign.frontend.onnx_file import ModelFile, Node, array_of_shape, read_model
 from codesign.frontend.onnx_graph import quantized_graph
 from codesign.frontend.onnx_scope import Quantized, Scope
@@ -176,7 +176,7 @@ def _fold(scope: Scope, node: Node) -> None:
         scope.constants.update(fold(node, scope.constants, scope.model.opset))
         if node.kind in _MOVING and node.inputs[0] in scope.quantized:
             _move_codes(scope, node)
-    except (RuntimeError, TypeError, ValueError, LookupError) as error:
+    except FAILURES as error:
         raise scope.broken(node, f"its constants cannot be computed: {error}") from error
 
 

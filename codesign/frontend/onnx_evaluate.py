@@ -15,6 +15,13 @@ _IMPLEMENTED_FROM = {"QuantizeLinear": 19}
 """Opsets of operators whose older versions the reference lacks; they say the same of int8."""
 
 
+FAILURES = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
+"""What the reference raises on nodes that contradict themselves."""
+
+
 class Function:
     """y = f(x): the nodes between ``x`` and ``y``, constants given by ``constants``."""
 

@@ -59,7 +59,7 @@ def quantized_graph(
             name: ir.Tensor(name, shape, codings[name].scale, codings[name].zero_point)
             for name, shape in network.shapes.items()
         },
-        ops=tuple(_quantized_op(scope, op, codings) for op in network.ops),
+        ops=tuple(_quantized_op(scope, network, op, codings) for op in network.ops),
         inputs=network.inputs,
         outputs=outputs,
         origin={op.name: scope.origin[op.name] for op in network.ops},
@@ -143,13 +143,15 @@ def _round(code: Coding, x: FloatArray) -> FloatArray:
 
 
 # --- operations --------------------------------------------------------------------------------
-def _quantized_op(scope: Scope, op: net.Op, codings: Mapping[str, Coding]) -> ir.Op:
+def _quantized_op(
+    scope: Scope, network: net.Network, op: net.Op, codings: Mapping[str, Coding]
+) -> ir.Op:
     given = scope.weights.get(op.name)
     scales = None
     if given is not None and isinstance(op, net.Conv2d):
         scales = _scales(scope, op, given, codings[op.x])
     try:
-        return quantize_op(op, codings, scope.shapes, scales)
+        return quantize_op(op, codings, network.shapes, scales)
     except ValueError as error:  # of arithmetic: scales out of all proportion
         raise GraphError(f"{scope.origin[op.name]}: {error}") from error
 

@@ -10,7 +10,7 @@ import onnx
 
 from codesign.frontend import network as net
 from codesign.frontend.network import FloatArray
-from codesign.frontend.onnx_evaluate import Function
+from codesign.frontend.onnx_evaluate import FAILURES, Function
 from codesign.frontend.onnx_file import Node
 from codesign.frontend.onnx_scope import Scope, given, map_shape
 
@@ -88,7 +88,13 @@ def _emit_function(
         for name in one.inputs
         if name and name != root and name not in made
     }
-    call = Function(nodes, root, y, constants, scope.model.opset)
+    try:
+        call = Function(nodes, root, y, constants, scope.model.opset)
+        call(np.zeros(1, np.float32))
+    except FAILURES as error:
+        raise scope.broken(
+            node, f"it cannot be computed: {error}; export the model again"
+        ) from error
     scope.emit(node, net.Unary(node.name, scope.values[root].tensor, y, call), extents)
     scope.functions[y] = (root, nodes)
 

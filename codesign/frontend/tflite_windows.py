@@ -91,6 +91,8 @@ def convolution(
     extents: tuple[int, ...] | None = None,
     operand: int = 0,
     bias_operand: int = 2,
+    *,
+    twice: bool,
 ) -> None:
     """A convolution of ``operand``, whose value is ``x``, with a bias where there is one."""
     source, target = scope.input_coding(op, operand), scope.output_coding(op)
@@ -113,6 +115,7 @@ def convolution(
             groups,
             low,
             high,
+            twice,
         )
     )
 
@@ -132,7 +135,7 @@ def conv_2d(scope: Scope, op: Operator) -> None:
         )
     weight = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
     window = _window(scope, op, x, weight.shape[2:], _dilation(op))
-    convolution(scope, op, x, weight, scales, window, groups)
+    convolution(scope, op, x, weight, scales, window, groups, twice=True)
 
 
 def depthwise_conv_2d(scope: Scope, op: Operator) -> None:
@@ -146,7 +149,7 @@ def depthwise_conv_2d(scope: Scope, op: Operator) -> None:
         )
     weight = np.ascontiguousarray(values.transpose(3, 0, 1, 2))
     window = _window(scope, op, x, weight.shape[2:], _dilation(op))
-    convolution(scope, op, x, weight, scales, window, channels)
+    convolution(scope, op, x, weight, scales, window, channels, twice=True)
 
 
 def fully_connected(scope: Scope, op: Operator) -> None:
@@ -172,7 +175,8 @@ def fully_connected(scope: Scope, op: Operator) -> None:
     extents = None
     if map_shape(info.shape) is None and info.shape[-1:] == (outputs,):
         extents = info.shape
-    convolution(scope, op, x, np.ascontiguousarray(weight), scales, ir.Window(kernel), 1, extents)
+    weight, window = np.ascontiguousarray(weight), ir.Window(kernel)
+    convolution(scope, op, x, weight, scales, window, 1, extents, twice=False)
 
 
 # --- windows -----------------------------------------------------------------------------------

@@ -122,12 +122,16 @@ def check_places(arch: Arch, index: int, path: Walk) -> None:
 
 def check_shifts(index: int, i: Instruction, memories: Memories) -> None:
     """Raise ``ProgramError`` for a parameter record whose shift ``arith`` does not define."""
-    shifts = memories.parameters(i["param_base"], i["planes"])["shift"]
-    wrong = shifts[(shifts < arith.SHIFT_MIN) | (shifts > arith.SHIFT_MAX)]
-    if wrong.size:
+    records = memories.parameters(i["param_base"], i["planes"])
+    shifts, twice = records["shift"], records["twice"]
+    least = np.where(twice, arith.TWICE_SHIFT_MIN, arith.SHIFT_MIN)
+    wrong = (shifts < least) | (shifts > arith.SHIFT_MAX)
+    if wrong.any():
+        first = np.argmax(wrong)
+        rounding = ", rounding twice" if twice.flat[first] else ""
         raise ProgramError(
-            f"instruction {index} (CALC) shifts by {int(wrong[0])}; a parameter record's shift "
-            f"lies in {arith.SHIFT_MIN}..{arith.SHIFT_MAX}"
+            f"instruction {index} (CALC) shifts by {int(shifts.flat[first])}{rounding}; a "
+            f"parameter record's shift then lies in {int(least.flat[first])}..{arith.SHIFT_MAX}"
         )
 
 
@@ -194,7 +198,8 @@ def _post(
 ) -> IntArray:
     """Post-processing of [pixels, M] accumulators (docs/machine.md)."""
     v = arith.wrap(acc + record["bias"], _BIAS_BITS)
-    q = arith.requantize(v, record["multiplier"], record["shift"], i["zero_point"])
+    twice = record["twice"].astype(np.bool_)
+    q = arith.requantize(v, record["multiplier"], record["shift"], i["zero_point"], twice)
     if r is None:
         q = arith.saturate(q, i["low"], i["high"])
     else:

@@ -84,7 +84,13 @@ def _compute(graph: ir.Graph, op: ir.Op, values: Mapping[str, Int8Array]) -> Int
         acc = arith.wrap(
             _convolve(op, x, zero_x) + op.bias.astype(np.int64)[:, None, None], _BIAS_BITS
         )
-        q = arith.requantize(acc, op.multiplier[:, None, None], op.shift[:, None, None], zero_y)
+        q = arith.requantize(
+            acc,
+            op.multiplier[:, None, None],
+            op.shift[:, None, None],
+            zero_y,
+            op.twice_channels[:, None, None],
+        )
         return arith.saturate(q, op.low, op.high).astype(np.int8)
     if isinstance(op, ir.MaxPool2d):
         return reduce(np.maximum, _slices(_pad(x, op.window, INT8_MIN), op.window))

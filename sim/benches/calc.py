@@ -10,8 +10,8 @@ import numpy as np
 
 from codesign import isa
 from codesign.arch import PARAM_RECORD_BITS, Arch
-from codesign.arith import SHIFT_MAX, SHIFT_MIN
-from codesign.isa import PARAM_RECORD, TAP_ENTRY, Instruction, Mode, Opcode, Target
+from codesign.arith import MAGNITUDE_BITS, SHIFT_MAX, SHIFT_MIN
+from codesign.isa import TAP_ENTRY, Instruction, Mode, Opcode, Target
 from codesign.reference import calc as reference
 from codesign.reference.memory import Memories
 from hw.calc import Calc
@@ -20,6 +20,7 @@ from sim.agents import Pauses, StreamSource
 from sim.benches.transfers import Control, check_control, payload, place
 
 LIMIT = 200_000
+LARGEST = (1 << MAGNITUDE_BITS) - 1
 HEIGHT, WIDTH = 5, 7
 SOURCE_ROW, TARGET_ROW = 40, 100
 TAPS = 64
@@ -107,10 +108,11 @@ def _memories(arch: Arch, rng: np.random.Generator) -> Memories:
     for at in np.ndindex(records.shape):
         fields = {
             "bias": int(rng.integers(-30_000, 30_000)),
-            "multiplier": int(rng.integers(-(1 << 17), 1 << 17)),
-            "shift": int(rng.integers(20, 28)),
+            "multiplier": int(rng.integers(-LARGEST, LARGEST + 1)),
+            "shift": int(rng.integers(27, 35)),
+            "twice": int(rng.integers(0, 2)),
         }
-        records[at] = isa.pack(PARAM_RECORD, fields)
+        records[at] = isa.pack_parameter(fields)
     entries = memories.words(Target.TAP).view("<u8")
     for at in np.ndindex(entries.shape):
         entries[at] = isa.pack(TAP_ENTRY, _tap(arch, rng))
@@ -158,7 +160,7 @@ def _instruction(arch: Arch, rng: np.random.Generator) -> Instruction:
     for name in ("zero_point", "res_zero_point", "out_zero_point"):
         values[name] = int(rng.integers(-128, 128))
     for name in ("acc_multiplier", "res_multiplier"):
-        values[name] = int(rng.integers(-(1 << 17), 1 << 17))
+        values[name] = int(rng.integers(-LARGEST, LARGEST + 1))
     return isa.make(Opcode.CALC, **values)
 
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from codesign import ir
+from codesign.arith import MAGNITUDE_BITS
 from codesign.reference import graph as reference
 
 SHAPE = (5, 6, 7)
+MULTIPLIERS = 1 << MAGNITUDE_BITS - 1, 1 << MAGNITUDE_BITS
 
 
 def graph(batch: int = 2, seed: int = 0) -> ir.Graph:
     """Convolution, residual around a depthwise one, a strided one, pooling, a table."""
     rng = np.random.default_rng(seed)
 
-    def conv(name, x, y, outputs, inputs, kernel, window, groups=1):
+    def conv(name, x, y, outputs, inputs, kernel, window, groups=1, twice=False):
         shape = (outputs, inputs // groups, *kernel)
         return ir.Conv2d(
             name, x, y, rng.integers(-127, 128, shape).astype(np.int8),
             rng.integers(-3000, 3000, outputs).astype(np.int32),
-            rng.integers(1 << 16, 1 << 17, outputs).astype(np.int32),
-            np.full(outputs, 24, np.int32), window, groups,
+            rng.integers(*MULTIPLIERS, outputs).astype(np.int32),
+            np.full(outputs, 31, np.int32), window, groups, twice=twice,
         )  # fmt: skip
 
     same = ir.Window((3, 3), padding=(1, 1, 1, 1))
@@ -34,8 +36,8 @@ def graph(batch: int = 2, seed: int = 0) -> ir.Graph:
     }
     ops = (
         conv("first", "x", "a", 8, 5, (3, 3), same),
-        conv("depthwise", "a", "b", 8, 8, (3, 3), same, groups=8),
-        ir.Add("add", "b", "a", "c", 70_000, 90_000, 17),
+        conv("depthwise", "a", "b", 8, 8, (3, 3), same, groups=8, twice=True),
+        ir.Add("add", "b", "a", "c", 9_000_000, 11_500_000, 24),
         conv("strided", "c", "d", 6, 8, (3, 3), ir.Window((3, 3), (2, 2), (1, 1, 1, 1))),
         ir.MaxPool2d("pool", "d", "e", ir.Window((2, 2), (2, 2))),
         ir.Table("table", "e", "y", rng.permutation(np.arange(-128, 128)).astype(np.int8)),

@@ -47,8 +47,9 @@ class Steps:
         values["add_shift"] = self._shift()
         return values
 
-    def _shift(self) -> int:
-        return int(self._random.integers(arith.SHIFT_MIN, arith.SHIFT_MAX + 1))
+    def _shift(self, twice: int = 0) -> int:
+        least = arith.TWICE_SHIFT_MIN if twice else arith.SHIFT_MIN
+        return int(self._random.integers(least, arith.SHIFT_MAX + 1))
 
     def _any(self, field: isa.Field) -> int:
         """A value of the field: an end of its range every now and then."""
@@ -79,14 +80,14 @@ class Steps:
             for _ in range(arch.in_channels)
         ]
         for record in records:
-            record["shift"] = self._shift()
+            record["shift"] = self._shift(record["twice"])
         residual = random.integers(-128, 128, lanes)
         config = self._config()
         self._dut.sums.value = _packed(sums, bits)
-        words = [isa.pack(isa.PARAM_RECORD, record) for record in records]
+        words = [isa.pack_parameter(record) for record in records]
         self._dut.params.value = sum(word << 64 * i for i, word in enumerate(words))
         self._dut.config.value = isa.pack(CONFIG, config)
-        self._residuals[self._cycle + latency.residual(arch)] = _packed(residual, 8)
+        self._residuals[self._cycle + latency.residual()] = _packed(residual, 8)
         done = self._cycle + latency.post(arch)
         self._expected[done] = self._result(sums, records, config, residual).tolist()
 
@@ -102,7 +103,9 @@ class Steps:
             for name in records[0]
         }
         v = arith.wrap(sums + own["bias"], 32)
-        q = arith.requantize(v, own["multiplier"], own["shift"], config["zero_point"])
+        q = arith.requantize(
+            v, own["multiplier"], own["shift"], config["zero_point"], own["twice"] == 1
+        )
         low, high = config["low"], config["high"]
         if config["residual"]:
             q = arith.saturate(q, arith.INT8_MIN, arith.INT8_MAX)

@@ -15,7 +15,10 @@ from codesign.reference.device import ReferenceDevice
 from sim.benches import network
 
 TINY = preset("tiny")
-FIGURES = {"overhead_us", "stream_us", "simulated_overhead_us", "report_us", "accelerator_us"}
+FIGURES = {
+    "overhead_us", "stream_us", "simulated_overhead_us", "simulated_stream_overhead_us",
+    "report_us", "accelerator_us",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -27,11 +30,12 @@ def work() -> Iterator[Workload]:
 
 def test_figures_of_a_small_network(work: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "REPEATS", 50)
-    monkeypatch.setattr(driver, "SIMULATIONS", 2)
+    monkeypatch.setattr(driver, "SIMULATIONS", 5)
     with ReferenceDevice(TINY) as device:
         found = {row.name: row.value for row in driver.rows(work, device)}
     assert found.keys() == {f"driver.{name}" for name in FIGURES}
-    assert min(found.values()) > 0
+    assert min(found.values()) >= 0
+    assert found["driver.overhead_us"] > 0
     cycles = work.program.predicted_cycles
     assert found["driver.accelerator_us"] == pytest.approx(cycles / TINY.clock_mhz)
 

@@ -9,6 +9,8 @@ from codesign.artifact import Program
 from tests.cli.conftest import Command
 from tests.frontend.onnx_builder import Model
 
+DATA = Path(__file__).parents[1] / "frontend" / "data"
+
 
 def test_a_float_model_is_calibrated(tmp_path: Path, codesign: Command) -> None:
     random = np.random.default_rng(1)
@@ -54,6 +56,21 @@ def test_a_qdq_model_keeps_its_scales(tmp_path: Path, codesign: Command) -> None
                        "--outputs", tmp_path / "y.npy")  # fmt: skip
     assert outcome.code == 0, outcome.err
     np.testing.assert_allclose(np.load(tmp_path / "y.npy").reshape(2, 5), 0.2, rtol=1e-6)
+
+
+def test_what_a_brevitas_model_leaves_real_is_calibrated(tmp_path: Path, codesign: Command) -> None:
+    model, program = DATA / "qonnx_trunc.onnx", tmp_path / "net.prog"
+    refused = codesign("compile", model, "--arch", "tiny", "-o", program)
+    assert refused.code == 2
+    assert "its result 'linear' is not quantised; give --calibration" in refused.err
+    golden = np.load(DATA / "qonnx_trunc.npz")
+    np.save(tmp_path / "x.npy", golden["inputs"])
+    outcome = codesign("compile", model, "--arch", "tiny", "-o", program,
+                       "--calibration", tmp_path / "x.npy")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "does not quantise linear; calibration chose the scales" in outcome.out
+    graph = Program.load(program).graph
+    assert graph.tensors[graph.outputs[0]].scale > golden["outputs"].max() / 255
 
 
 def test_what_is_refused(tmp_path: Path, codesign: Command) -> None:

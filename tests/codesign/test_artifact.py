@@ -34,7 +34,7 @@ def graph():
         "conv", "x", "c",
         rng.integers(-127, 128, (5, 3, 3, 3)).astype(np.int8),
         rng.integers(-99, 99, 5).astype(np.int32),
-        rng.integers(1 << 16, 1 << 17, 5).astype(np.int32),
+        rng.integers(1 << 23, 1 << 24, 5).astype(np.int32),
         np.full(5, 24, np.int32),
         window,
     )  # fmt: skip

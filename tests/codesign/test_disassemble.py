@@ -3,7 +3,7 @@
 import pytest
 
 from codesign import isa
-from codesign.arch import preset
+from codesign.arch import ISA_VERSION, preset
 from codesign.artifact import LayerSpan, Part, Program
 from codesign.disassemble import describe, disassemble
 from codesign.isa import Base, Opcode, Target
@@ -34,7 +34,7 @@ def test_lines(program):
     first = lines.index("infer: 5 instructions at byte 0") + 1
     offset = 1 << 16
     assert [line.strip() for line in lines[first:]] == [
-        f"0  BEGIN isa_version=1 fingerprint=0x{TINY.fingerprint:08X}",
+        f"0  BEGIN isa_version={ISA_VERSION} fingerprint=0x{TINY.fingerprint:08X}",
         f"1  LOAD  target=TAP offset={offset} rows=1 words=2 address=7",
         f"2  LOAD  signal=CALC target=PARAM offset={offset + 16} rows=1 words=1",
         "features.0 (Conv2d):",
@@ -48,7 +48,7 @@ def test_tables(program):
     shown = [line.strip() for line in lines if "TAP 7:" in line or "PARAM 0.3:" in line]
     assert shown == [
         "TAP 7: bank=0 row=2 dy=-1 dx=0 short_y=0 short_x=0",
-        "PARAM 0.3: bias=5 multiplier=-3 shift=9",
+        "PARAM 0.3: bias=5 multiplier=-3 shift=9 twice=0",
     ]
 
 

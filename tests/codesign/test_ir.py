@@ -41,6 +41,8 @@ REFUSALS = [
     (graph(conv(weight=np.full((4, 2, 3, 3), -128, np.int8))), "weights must be int8 in -127..127"),
     (graph(conv(weight=np.ones((4, 2, 3, 3), np.int16))), "weights must be int8 in -127..127"),
     (graph(conv(bias=np.zeros(3, np.int32))), "must each have 4 entries"),
+    (graph(conv(shift=np.array([1, 2, 55, 56]))), r"'conv': shifts must lie in 1\.\.55"),
+    (graph(conv(shift=np.array([1, 2, 0, 3]))), r"'conv': shifts must lie in 1\.\.55"),
     (graph(ir.Table("t", "x", "y", np.zeros(255, np.int8)), shapes=SAME), "256 int8 entries"),
     (graph(ir.Flatten("f", "x", "y"), shapes=SAME), r"'f' produces \(60, 1, 1\)"),
     (graph(ir.Add("a", "x", "w", "y", 1, 1, 1), shapes={**SAME, "w": (2, 5, 5)},
@@ -87,6 +89,12 @@ def test_window_sizes_are_torchs(kernel, stride, padding, dilation, size):
         dilation=(dilation, 1),
     )
     assert window.output_size(size, 3) == tuple(out.shape[2:])
+
+
+def test_channels_round_twice_where_two_shifts_are_left():
+    shift = np.array([23, 24, 25, 40])
+    assert conv(shift=shift).twice_channels.tolist() == [False] * 4
+    assert conv(shift=shift, twice=True).twice_channels.tolist() == [False, False, True, True]
 
 
 def test_macs_and_neighbours():

@@ -89,6 +89,22 @@ def test_refusals():
             isa.decode(word.to_bytes(isa.INSTRUCTION_BYTES, "little"))
 
 
+def test_parameters_that_arithmetic_does_not_define_are_refused():
+    right = {"bias": -5, "multiplier": 1 << 23, "shift": 25, "twice": 1}
+    word = isa.pack_parameter(right)
+    assert word == 1 << 63 | 25 << 57 | 1 << 55 | (1 << 32) - 5
+    for changes, text in (
+        ({"shift": 24}, r"channel 3: shift=24 with twice is outside 25\.\.55"),
+        ({"shift": 56}, r"shift=56 with twice is outside 25\.\.55"),
+        ({"shift": 0, "twice": 0}, r"shift=0 is outside 1\.\.55"),
+        ({"shift": 56, "twice": 0}, r"shift=56 is outside 1\.\.55"),
+        ({"shift": 64}, "shift=64 does not fit 6 bits"),
+    ):
+        with pytest.raises(EncodingError, match=text):
+            isa.pack_parameter(right | changes, "channel 3")
+    isa.pack_parameter(right | {"shift": 24, "twice": 0})
+
+
 def test_bytes_are_pinned():
     """Encoding is a contract with programs on disk: it changes with ISA_VERSION only."""
     save = isa.make(Opcode.SAVE, wait=2, signal=1, base=2, offset=0x120, rows=3, words=5, region=1)

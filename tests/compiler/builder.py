@@ -71,7 +71,7 @@ class Builder:
             self._bias(outputs),
             np.array([m for m, _ in multipliers], np.int32),
             np.array([s for _, s in multipliers], np.int32),
-            window, groups, low, high,
+            window, groups, low, high, bool(self.rng.integers(2)),
         ))  # fmt: skip
         return y
 

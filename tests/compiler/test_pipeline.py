@@ -217,6 +217,27 @@ def test_any_stride(arch, stride):
     compile_and_check(b.graph(b.conv(total, 4, stride=(2, 2)), w, v), arch, 0)
 
 
+@pytest.mark.parametrize("arch", [*ARCHS, TINY.replace(act_depth=200)])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "stride", "padding", "folded"),
+    [
+        ((3, 33, 30), (11, 11), (4, 4), (2, 1, 2, 3), (4, 4)),
+        ((3, 32, 32), (8, 8), (8, 8), (0,) * 4, (8, 8)),
+        ((1, 20, 31), (5, 5), (1, 3), (2, 2, 1, 1), (1, 3)),
+        ((70, 9, 9), (3, 3), (3, 3), (0,) * 4, (3, 3)),
+        ((3, 4, 4), (3, 3), (4, 4), (2,) * 4, (1, 1)),  # one pixel would be a vector
+    ],
+)
+def test_first_layer_of_large_stride_has_squares_as_channels(
+    arch, shape, kernel, stride, padding, folded
+):
+    b = Builder(np.random.default_rng(0), batch=2)
+    program = compile(b.graph(b.conv(b.input(shape), 5, kernel, stride, padding)), arch)
+    assert program.inputs[0].step == folded
+    assert len(program.inputs[0].fold) >= folded[0] * folded[1]
+    check(program, np.random.default_rng(1))
+
+
 @pytest.mark.parametrize("counted", [(0, 0, 0, 0), (1, 0, 0, 1)])
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 2)])
 @pytest.mark.parametrize("arch", [TINY, ARCHS[4], TINY.replace(act_depth=64)])

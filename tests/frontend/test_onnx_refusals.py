@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ from onnx import TensorProto
 
 from codesign.errors import CodesignError, GraphError, UnsupportedOpError
 from codesign.frontend.onnx import import_float, import_qdq, load_onnx
-from codesign.frontend.onnx_file import from_proto
+from codesign.frontend.onnx_file import from_proto, read_model
 from tests.frontend.onnx_builder import Model
 
+DATA = Path(__file__).parent / "data"
 ONES = np.ones((2, 3, 3, 3), np.float32)
 
 
@@ -40,19 +43,52 @@ def test_damaged_files(tmp_path: Path) -> None:
             load_onnx(path)
 
 
-def test_random_damage_never_escapes_as_another_error(tmp_path: Path) -> None:
-    whole = bytearray(small().proto(rank=4).SerializeToString())
+@pytest.mark.parametrize("name", ["", "mixed_dynamo", "inverted_script", "qonnx_int8"])
+def test_random_damage_never_escapes_as_another_error(tmp_path: Path, name: str) -> None:
+    proto = onnx.load(DATA / f"{name}.onnx") if name else small().proto(rank=4)
+    whole = proto.SerializeToString()
     random = np.random.default_rng(3)
     path = tmp_path / "net.onnx"
-    for _ in range(200):
+    for _ in range(100):
         damaged = bytearray(whole)
         for position in random.integers(0, len(whole), 3):
             damaged[position] = int(random.integers(0, 256))
         path.write_bytes(bytes(damaged))
-        try:
-            load_onnx(path)
-        except CodesignError:
-            continue
+        check(path)
+
+
+@pytest.mark.parametrize("name", ["mixed_dynamo", "qonnx_int8"])
+def test_models_that_contradict_themselves(tmp_path: Path, name: str) -> None:
+    """Nodes with other operators, operands and attributes; constants of other shapes and types."""
+    random = np.random.default_rng(4)
+    for _ in range(60):
+        proto = onnx.load(DATA / f"{name}.onnx")
+        node = proto.graph.node[int(random.integers(len(proto.graph.node)))]
+        constant = proto.graph.initializer[int(random.integers(len(proto.graph.initializer)))]
+        values = onnx.numpy_helper.to_array(constant)
+        change = int(random.integers(5))
+        if change == 0 and node.attribute:
+            node.attribute.remove(node.attribute[int(random.integers(len(node.attribute)))])
+        elif change == 1 and len(node.input) > 1:
+            del node.input[-1]
+        elif change == 2:
+            node.op_type = str(random.choice(["Conv", "Add", "Concat", "Quant", "Split", "Gemm"]))
+        else:
+            other = [values.reshape(-1), values[None], values.astype(np.int64)][change % 3]
+            constant.CopyFrom(onnx.numpy_helper.from_array(other, constant.name))
+        onnx.save(proto, tmp_path / "net.onnx")
+        check(tmp_path / "net.onnx")
+
+
+def check(path: Path) -> None:
+    """It is read, or refused as the domain's errors do."""
+    with contextlib.suppress(CodesignError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = read_model(path)
+        if model.quantized:
+            import_qdq(model)
+        else:
+            import_float(model)
 
 
 def test_initializers_of_another_size_or_type() -> None:
@@ -188,6 +224,13 @@ NODES: dict[str, tuple[Callable[[Model], object], str]] = {
     ),
     "dynamic quantisation": (
         lambda m: m.add("DynamicQuantizeLinear", outputs=3), "quantises while it runs",
+    ),
+    "a constant without value": (
+        lambda m: (m.add("Constant", inputs=[]), m.add("Add", inputs=["x", "t0"])),
+        "Constant node 'constant0': its constants cannot be computed",
+    ),
+    "a function without a definition": (
+        lambda m: m.add("Gelu"), "Gelu node 'gelu0': it cannot be computed: ",
     ),
     "weights that are not finite": (
         lambda m: m.add("Conv", ONES * np.inf), "parameters that are not finite",

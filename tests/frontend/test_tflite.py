@@ -1,4 +1,4 @@
-"""TFLite's reference networks: as close to LiteRT as the machine's multipliers allow."""
+"""TFLite's reference networks: they compute what LiteRT computes."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def differences(
     return np.abs(found.astype(np.int64) - expected)
 
 
-@pytest.mark.parametrize("name", ["kws_dscnn", "ad_autoencoder"])
-def test_reference_networks_are_within_two_steps(shared: Path, name: str) -> None:
+@pytest.mark.parametrize("name", NETWORKS)
+def test_reference_networks_give_litert_s_answers(shared: Path, name: str) -> None:
     distance = differences(*load(shared, name))
-    assert distance.max() <= 2
-    assert (distance <= 1).mean() >= 0.99
+    assert distance.size >= 768
+    assert distance.max() == 0
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -56,25 +56,13 @@ def test_reference_networks_are_fast(shared: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_layer_adds_one_step_at_most(shared: Path, name: str) -> None:
-    """Fed with LiteRT's own inputs; over the layers of a network steps add up."""
+def test_every_layer_is_litert_s(shared: Path, name: str) -> None:
+    """Within the network, and fed with LiteRT's own inputs."""
     imported, golden = load(shared, name)
     rows = compare(tflite_subject(imported), golden["inputs"], golden)
-    assert [row.alone for row in rows[:-1] if row.alone is None or row.alone > 1] == []
-
-
-def test_clear_answers_agree(shared: Path) -> None:
-    """Of ic_resnet8, wherever LiteRT's two best logits are more than 4 steps apart."""
-    imported, golden = load(shared, "ic_resnet8")
-    (source,), (target,) = imported.graph.inputs, imported.graph.outputs
-    codes = imported.codes(source, golden["inputs"])
-    graph = dataclasses.replace(imported.graph, batch=len(codes))
-    found = graph_reference.run(graph, {source: codes})[target].reshape(len(codes), -1)
-    second, best = np.sort(golden["logits"].astype(int), axis=1)[:, -2:].T
-    clear = best - second > 4
-    assert clear.sum() > 150
-    classes = golden["logits"].argmax(axis=1)
-    np.testing.assert_array_equal(found.argmax(axis=1)[clear], classes[clear])
+    assert len(rows) > 10
+    assert [row.layer for row in rows if row.max_lsb] == []
+    assert [row.layer for row in rows[:-1] if row.alone != 0] == []
 
 
 def test_the_softmax_is_the_hosts(shared: Path) -> None:

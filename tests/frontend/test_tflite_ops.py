@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from codesign import ir
 from codesign.arch import preset
 from codesign.compiler import compile as compile_graph
 from codesign.frontend.tflite import Imported, import_model
@@ -382,6 +383,19 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_operators(name: str) -> None:
     check(CASES[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "twice"),
+    [("conv valid", True), ("depthwise", True), ("depthwise, multiplier 3", True),
+     ("linear", False), ("mul channels", False), ("concatenation of several scales", False)],
+)  # fmt: skip
+def test_convolutions_round_twice_as_litert_s(name: str, twice: bool) -> None:
+    convolutions = [op for op in imported(CASES[name].model).graph.ops if isinstance(op, ir.Conv2d)]
+    assert convolutions
+    assert all(op.twice == twice for op in convolutions)
+    if twice:  # LiteRT's first step has a second one behind it
+        assert all(op.twice_channels.all() for op in convolutions)
 
 
 def test_halves_of_an_average_go_away_from_zero() -> None:

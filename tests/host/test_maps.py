@@ -37,8 +37,11 @@ def position(at: MapLayout, b: int, c: int, y: int, x: int) -> int:
     )  # fmt: skip
 
 
-def make(shape, *, split=False, pitch=0, fold=PLAIN, batch=2, block=4, factor=2) -> MapLayout:
+def make(
+    shape, *, split=False, pitch=0, fold=PLAIN, batch=2, block=4, step=(1, 1), factor=2
+) -> MapLayout:
     channels, height, width = shape
+    height, width = -(-height // step[0]), -(-width // step[1])
     ways = factor if split else 1
     lines, columns = -(-height // ways), -(-width // ways)
     pitch = pitch or columns
@@ -47,7 +50,7 @@ def make(shape, *, split=False, pitch=0, fold=PLAIN, batch=2, block=4, factor=2)
     planes = -(-channels * len(fold) // block)
     return MapLayout(
         "x", shape, batch, 0.5, -7, 32, block, pitch, split, phase, plane, planes * plane, fold,
-        factor,
+        step, factor,
     )  # fmt: skip
 
 
@@ -58,6 +61,8 @@ LAYOUTS = [
     make((4, 4, 6), split=True, pitch=5, block=8),
     make((3, 5, 4), fold=tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))),
     make((1, 4, 5), fold=((0, 0), (0, 2), (3, 1)), split=True),
+    make((3, 7, 9), fold=tuple((dy, dx) for dy in range(3) for dx in range(4)), step=(3, 4)),
+    make((1, 8, 8), fold=((0, 0), (-1, 1)), step=(2, 3), split=True),
     make((10, 1, 1), batch=3),
     make((5, 7, 5), split=True, factor=3),
     make((5, 9, 6), split=True, factor=4),
@@ -76,9 +81,13 @@ def test_pack_follows_the_formula(layout):
     expected[table.first : table.end] = np.int8(layout.zero_point).view(np.uint8)
     channels, height, width = layout.shape
     for f, (dy, dx) in enumerate(layout.fold):
-        for b, c, y, x in np.ndindex(codes.shape):
-            inside = 0 <= y + dy < height and 0 <= x + dx < width
-            value = codes[b, c, y + dy, x + dx] if inside else layout.zero_point
+        size = [
+            -(-extent // step) for extent, step in zip((height, width), layout.step, strict=True)
+        ]
+        for b, c, y, x in np.ndindex(*codes.shape[:2], *size):
+            line, column = layout.step[0] * y + dy, layout.step[1] * x + dx
+            inside = 0 <= line < height and 0 <= column < width
+            value = codes[b, c, line, column] if inside else layout.zero_point
             expected[position(layout, b, f * channels + c, y, x)] = int(value) & 0xFF
     assert np.array_equal(buffer, expected)
 

@@ -9,12 +9,14 @@ from amaranth.sim import Simulator
 
 from codesign import isa, latency
 from codesign.arch import Arch
+from codesign.arith import MAGNITUDE_BITS
 from codesign.isa import Instruction, Mode, Opcode, Target
 from codesign.reference import calc as reference
 from codesign.reference.memory import Memories
 from hw.calc import Calc
 
 PERIOD = 1e-8
+LARGEST = (1 << MAGNITUDE_BITS) - 1
 GIVE_UP = 20_000
 """Cycles after which a run is taken to hang."""
 
@@ -30,10 +32,11 @@ def random_memories(arch: Arch, rng: np.random.Generator) -> Memories:
     for index in np.ndindex(records.shape):
         values = {
             "bias": int(rng.integers(-20_000, 20_000)),
-            "multiplier": int(rng.integers(1 << 16, 1 << 17)) * int(rng.choice([-1, 1])),
-            "shift": int(rng.integers(22, 27)),
+            "multiplier": int(rng.integers(LARGEST // 2, LARGEST)) * int(rng.choice([-1, 1])),
+            "shift": int(rng.integers(29, 34)),
+            "twice": int(rng.integers(0, 2)),
         }
-        records[index] = isa.pack(isa.PARAM_RECORD, values)
+        records[index] = isa.pack_parameter(values)
     memories.words(Target.TABLE)[:] = rng.integers(0, 256, memories.words(Target.TABLE).shape)
     return memories
 

@@ -6,6 +6,7 @@ from amaranth.sim import Simulator
 
 from codesign import isa, latency
 from codesign.arch import preset
+from codesign.arith import SHIFT_MAX
 from codesign.isa import ErrorCode, Mode, Opcode
 from hw.sequencer import FIELDS, Checker
 from tests.hw.calc_bench import (
@@ -47,9 +48,9 @@ RESIDUAL = {
     "res_row": 3,
     "res_zero_point": -7,
     "out_zero_point": 11,
-    "acc_multiplier": 70_000,
-    "res_multiplier": -65_000,
-    "add_shift": 17,
+    "acc_multiplier": 9_000_000,
+    "res_multiplier": -8_300_000,
+    "add_shift": 24,
 }
 DENSE = Layer(Mode.DENSE, (5, 7), 7, (3, 3), (1, 1))
 LAYERS = {
@@ -292,7 +293,7 @@ def test_tokens_and_late_arrivals():
         (RESIDUAL | {"res_bank": 3}, ErrorCode.MALFORMED),
         (RESIDUAL | {"res_pitch_bank": 4}, ErrorCode.MALFORMED),
         (RESIDUAL | {"add_shift": 0}, ErrorCode.MALFORMED),
-        (RESIDUAL | {"add_shift": 48}, ErrorCode.MALFORMED),
+        (RESIDUAL | {"add_shift": SHIFT_MAX + 1}, ErrorCode.MALFORMED),
         ({"tap_base": 56}, ErrorCode.ADDRESS_RANGE),
         ({"wgt_base": 56}, ErrorCode.ADDRESS_RANGE),
         ({"wgt_base": (1 << 20) - 1}, ErrorCode.ADDRESS_RANGE),

@@ -12,15 +12,18 @@ from hw.post import CONFIG_FIELDS, Post
 PERIOD = 1e-8
 FIELDS = {field.name: field for field in LAYOUTS[Opcode.CALC]}
 TINY = preset("tiny")
+LARGEST = (1 << arith.MAGNITUDE_BITS) - 1
 DRAINING_TWO = TINY.replace(pixels=4, drain=2, acc_bits=24, tables=3)
 
 
 def random_record(rng) -> dict[str, int]:
     """A channel's parameters, over the whole range of every field."""
-    multiplier = int(rng.integers(-(1 << 17), 1 << 17))
-    shift = int(rng.integers(arith.SHIFT_MIN, arith.SHIFT_MAX + 1))
+    twice = int(rng.integers(0, 2))
+    least = arith.TWICE_SHIFT_MIN if twice else arith.SHIFT_MIN
+    shift = int(rng.integers(least, arith.SHIFT_MAX + 1))
     bias = int(rng.integers(-(1 << 31), 1 << 31)) >> int(rng.integers(0, 32))
-    return {"bias": bias, "multiplier": multiplier, "shift": shift}
+    multiplier = int(rng.integers(-LARGEST - 1, LARGEST + 1))
+    return {"bias": bias, "multiplier": multiplier, "shift": shift, "twice": twice}
 
 
 def random_config(rng, arch: Arch) -> dict[str, int]:
@@ -29,7 +32,7 @@ def random_config(rng, arch: Arch) -> dict[str, int]:
         low, high = FIELDS[name].range
         config[name] = int(rng.integers(low, high + 1))
     config["table_id"] %= arch.tables
-    config["add_shift"] = int(rng.integers(arith.SHIFT_MIN, 30))
+    config["add_shift"] = int(rng.integers(arith.SHIFT_MIN, 38))
     config["low"], config["high"] = sorted((config["low"], config["high"]))
     return config
 
@@ -46,7 +49,7 @@ class Step:
         self.sums = wide >> rng.integers(0, bits, lanes) if sums is None else np.array(sums)
         self.residual = rng.integers(-128, 128, lanes)
         self.param_word = sum(
-            isa.pack(isa.PARAM_RECORD, record) << (PARAM_RECORD_BITS * channel)
+            isa.pack_parameter(record) << (PARAM_RECORD_BITS * channel)
             for channel, record in enumerate(self.records)
         )
 
@@ -54,12 +57,12 @@ class Step:
         """The definition (docs/machine.md, post-processing)."""
         c = self.config
         times = len(self.sums) // len(self.records)
-        bias, multiplier, shift = (
+        bias, multiplier, shift, twice = (
             np.array([record[name] for record in self.records] * times)
-            for name in ("bias", "multiplier", "shift")
+            for name in ("bias", "multiplier", "shift", "twice")
         )
         v = arith.wrap(self.sums + bias, 32)
-        q = arith.requantize(v, multiplier, shift, c["zero_point"])
+        q = arith.requantize(v, multiplier, shift, c["zero_point"], twice.astype(bool))
         limits = c["low"], c["high"]
         q = arith.saturate(q, *((-128, 127) if c["residual"] else limits))
         if c["residual"]:
@@ -93,7 +96,7 @@ def simulate(arch: Arch, steps, tables, gap: int = 0) -> dict[int, list[int]]:
                 drive(ctx, dut, steps[step])
             else:  # nothing may be looked at later than it is there
                 drive(ctx, dut, steps[0])
-            step, offset = divmod(cycle - latency.residual(arch), stride)
+            step, offset = divmod(cycle - latency.residual(), stride)
             if 0 <= step < len(steps) and offset == 0:
                 for lane, byte in enumerate(steps[step].residual.tolist()):
                     ctx.set(dut.residual[lane], byte & 0xFF)
@@ -138,21 +141,47 @@ def plain_config(rng, **changes) -> dict[str, int]:
     return config | {"residual": 0, "table": 0, "low": -128, "high": 127} | changes
 
 
-def test_values_around_every_rounding_and_clamp():
+def around_ties(rng, twice: int, shift: int) -> Step:
+    """Sums next to the ties of a shift, for multipliers of every size and both signs."""
+    records, sums = [], []
+    powers = 1 << arith.MAGNITUDE_BITS - 1, -(1 << arith.MAGNITUDE_BITS - 1), -LARGEST - 1
+    for _ in range(TINY.in_channels):
+        multiplier = int(rng.choice([*powers, LARGEST, -LARGEST, 3, -1]))
+        target = int(rng.integers(-140, 140)) * (1 << shift) + (1 << (shift - 1))
+        if twice:  # on or beside a tie of the first step as well
+            target += int(rng.integers(-1, 2)) << arith.TWICE_SHIFT - 1
+        value = target // multiplier + int(rng.integers(-1, 2))
+        sums.append(int(arith.wrap(value, 32)))
+        records.append({"bias": 0, "multiplier": multiplier, "shift": shift, "twice": twice})
+    zero_point = int(rng.choice([-128, 127, 0, int(rng.integers(-128, 128))]))
+    return Step(TINY, rng, plain_config(rng, zero_point=zero_point), records, sums)
+
+
+@pytest.mark.parametrize("twice", [0, 1], ids=["once", "twice"])
+def test_values_around_every_rounding_and_clamp(twice):
     """Sums that fall on ties and on either side of them, for every shift and both signs."""
     rng = np.random.default_rng(3)
-    steps = []
-    for shift in range(arith.SHIFT_MIN, arith.SHIFT_MAX + 1):
-        records, sums = [], []
-        for _ in range(TINY.in_channels):
-            multiplier = int(rng.choice([1 << 16, -(1 << 16), -(1 << 17), (1 << 17) - 1, 3, -1]))
-            target = int(rng.integers(-140, 140)) * (1 << shift) + (1 << (shift - 1))
-            value = target // multiplier + int(rng.integers(-1, 2))
-            sums.append(int(arith.wrap(value, 32)))
-            records.append({"bias": 0, "multiplier": multiplier, "shift": shift})
-        zero_point = int(rng.choice([-128, 127, 0, int(rng.integers(-128, 128))]))
-        config = plain_config(rng, zero_point=zero_point)
-        steps.append(Step(TINY, rng, config, records, sums))
+    least = arith.TWICE_SHIFT_MIN if twice else arith.SHIFT_MIN
+    shifts = range(least, arith.SHIFT_MAX + 1)
+    check(TINY, [around_ties(rng, twice, shift) for shift in shifts for _ in range(3)], rng)
+
+
+def test_both_roundings_meet_at_small_values():
+    """Products around zero and around every tie of both steps, exactly: v itself in a step of 2."""
+    rng = np.random.default_rng(8)
+    half = 1 << arith.MAGNITUDE_BITS - 1
+    steps, differ = [], 0
+    for shift in (arith.TWICE_SHIFT_MIN, arith.TWICE_SHIFT_MIN + 1, arith.TWICE_SHIFT_MIN + 3):
+        for first in range(-40, 40, TINY.in_channels):
+            sums = list(range(first, first + TINY.in_channels))
+            for multiplier in (half, -half, half + 1, -half + 1):
+                record = {"bias": 0, "multiplier": multiplier, "shift": shift, "twice": 1}
+                config = plain_config(rng, zero_point=0)
+                steps.append(Step(TINY, rng, config, [record] * TINY.in_channels, sums))
+                once = arith.requantize(np.array(sums), multiplier, shift, 0)
+                twice = arith.requantize_twice(np.array(sums), multiplier, shift, 0)
+                differ += int((once != twice).sum())
+    assert differ > 100
     check(TINY, steps, rng)
 
 
@@ -160,12 +189,13 @@ def test_largest_products():
     rng = np.random.default_rng(4)
     steps = []
     ends = -(1 << 31), (1 << 31) - 1
-    for shift in (1, 2, 16, 17, 32, 33, 46, 47):
-        for multiplier in (-(1 << 17), (1 << 17) - 1, 1 << 16):
-            records = [{"bias": 0, "multiplier": multiplier, "shift": shift}] * 4
+    for shift in (1, 2, 16, 17, 24, 25, 32, 33, 48, 49, 54, 55):
+        for multiplier in (-LARGEST - 1, LARGEST, LARGEST // 2 + 1):
+            twice = int(shift >= arith.TWICE_SHIFT_MIN and rng.integers(0, 2))
+            record = {"bias": 0, "multiplier": multiplier, "shift": shift, "twice": twice}
             sums = [*ends, ends[0] + 1, 1 << 24]
             config = plain_config(rng, zero_point=int(rng.choice([-128, 0, 127])))
-            steps.append(Step(TINY, rng, config, records, sums))
+            steps.append(Step(TINY, rng, config, [record] * 4, sums))
     check(TINY, steps, rng)
 
 
@@ -173,7 +203,8 @@ def test_bias_wraps_to_32_bits():
     rng = np.random.default_rng(5)
     ends = -(1 << 31), (1 << 31) - 1
     biases, sums = (ends[0], ends[1], -1, 0xFFFF), (-1, 1, ends[0], ends[1])
-    records = [{"bias": bias, "multiplier": 1 << 16, "shift": 42} for bias in biases]
+    multiplier = 1 << arith.MAGNITUDE_BITS - 1
+    records = [{"bias": bias, "multiplier": multiplier, "shift": 49, "twice": 0} for bias in biases]
     check(TINY, [Step(TINY, rng, plain_config(rng), records, sums)], rng)
 
 
@@ -185,7 +216,7 @@ def test_residual_at_its_extremes():
         ends = {name: int(rng.choice(FIELDS[name].range)) for name in CONFIG_FIELDS}
         config = ends | {"residual": 1, "table": 0, "add_shift": add_shift}
         if add_shift % 2:
-            tie = 1 << min(add_shift - 1, 16)
+            tie = 1 << min(add_shift - 1, arith.MAGNITUDE_BITS - 1)
             config |= {"acc_multiplier": tie, "res_multiplier": -tie}
         config |= {"low": -128, "high": int(rng.integers(-128, 128))}
         steps.append(Step(TINY, rng, config))

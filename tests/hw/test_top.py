@@ -7,7 +7,7 @@ import random
 import pytest
 
 from codesign import isa
-from codesign.arch import preset
+from codesign.arch import ISA_VERSION, preset
 from codesign.isa import Base, ErrorCode, Opcode, Target, Unit
 from codesign.registers import (
     CONTROL_ACKNOWLEDGE,
@@ -133,8 +133,8 @@ def test_interrupt_follows_done_and_acknowledge() -> None:
     machine.run(host)
 
 
-BAD_BEGIN = isa.make(Opcode.BEGIN, isa_version=1, fingerprint=ARCH.fingerprint ^ 1)
-GOOD_BEGIN = isa.make(Opcode.BEGIN, isa_version=1, fingerprint=ARCH.fingerprint)
+BAD_BEGIN = isa.make(Opcode.BEGIN, isa_version=ISA_VERSION, fingerprint=ARCH.fingerprint ^ 1)
+GOOD_BEGIN = isa.make(Opcode.BEGIN, isa_version=ISA_VERSION, fingerprint=ARCH.fingerprint)
 ZERO = bytes(isa.INSTRUCTION_BYTES)
 STRAY = bytearray(isa.encode(LOAD))
 STRAY[40] = 1

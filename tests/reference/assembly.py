@@ -76,9 +76,10 @@ def tap_words(taps):
     return np.array([isa.pack(isa.TAP_ENTRY, zero | tap) for tap in taps], "<u8")
 
 
-def param_words(bias, multiplier, shift):
+def param_words(bias, multiplier, shift, twice=None):
     """Parameter records of flat sequences, as they lie in DRAM."""
-    records = zip(bias, multiplier, shift, strict=True)
+    twice = [0] * len(bias) if twice is None else twice
+    records = zip(bias, multiplier, shift, twice, strict=True)
     names = [field.name for field in isa.PARAM_RECORD]
     packed = [
         isa.pack(isa.PARAM_RECORD, dict(zip(names, map(int, r), strict=True))) for r in records

@@ -18,11 +18,18 @@ def rounded(value, shift):
     return (Fraction(value, 1 << shift) + Fraction(1, 2)).__floor__()
 
 
+def rounded_twice(value, shift):
+    """Half up to 24 bits, then to the nearest with ties away from zero."""
+    value = Fraction(rounded(value, 24), 1 << (shift - 24))
+    return int(abs(value) + Fraction(1, 2)) * (1 if value > 0 else -1)
+
+
 def calc(arch, i, state):
     """{(region, word): channels} that a CALC with fields ``i`` writes.
 
     ``state`` holds act[region][word][m], taps[t] (fields), dense[word][m][n], slices[s][m],
-    params[word][m] (bias, multiplier, shift) and tables[number][entry], all plain integers.
+    params[word][m] (bias, multiplier, shift, twice) and tables[number][entry], all
+    plain integers.
     """
     written = {}
     for g in range(i["groups"]):
@@ -79,8 +86,9 @@ def address(arch, i, prefix, y, x, c):
 
 
 def post(arch, i, state, acc, c, m, y, x):
-    bias, multiplier, shift = state["params"][i["param_base"] + c][m]
-    q = i["zero_point"] + rounded(wrap(acc + bias, 32) * multiplier, shift)
+    bias, multiplier, shift, twice = state["params"][i["param_base"] + c][m]
+    rule = rounded_twice if twice else rounded
+    q = i["zero_point"] + rule(wrap(acc + bias, 32) * multiplier, shift)
     if i["residual"]:
         q = clamp(q, -128, 127)
         r = state["act"][i["res_region"]][address(arch, i, "res", y, x, c)][m]

@@ -30,6 +30,12 @@ def exact_requantize(acc, multiplier, shift, zero):
     return zero + int((Fraction(int(acc) * int(multiplier), 1 << int(shift)) + Fraction(1, 2)) // 1)
 
 
+def exact_requantize_twice(acc, multiplier, shift, zero):
+    """By fractions: half up to a 2**24th, then the nearest, ties away from zero."""
+    high = Fraction(exact_requantize(acc, multiplier, 24, 0), 1 << (int(shift) - 24))
+    return zero + int(abs(high) + Fraction(1, 2)) * (1 if high > 0 else -1)
+
+
 def torch_pad(x, window, value):
     top, bottom, left, right = window.padding
     return torch.nn.functional.pad(
@@ -46,7 +52,7 @@ def single(op, *shapes_and_zeros, batch=2):
     return ir.Graph("test", batch, tensors, (op,), inputs, (op.y,))
 
 
-def conv_graph(rng, case, zero_x, zero_y, low=-128, high=127):
+def conv_graph(rng, case, zero_x, zero_y, low=-128, high=127, twice=False):
     c_in, c_out, groups, kernel, stride, padding, dilation, size = case
     window = ir.Window(kernel, stride, padding, dilation)
     op = ir.Conv2d(
@@ -55,21 +61,23 @@ def conv_graph(rng, case, zero_x, zero_y, low=-128, high=127):
         "y",
         int8(rng, c_out, c_in // groups, *kernel, low=-127),
         rng.integers(-50000, 50000, c_out).astype(np.int32),
-        rng.integers(-(1 << 17) + 1, 1 << 17, c_out).astype(np.int32),
-        rng.integers(20, 28, c_out).astype(np.int32),
+        rng.integers(-(1 << 24) + 1, 1 << 24, c_out).astype(np.int32),
+        rng.integers(23, 38, c_out).astype(np.int32),
         window,
         groups,
         low,
         high,
+        twice,
     )
     return single(op, ((c_in, *size), zero_x), ((c_out, *window.output_size(*size)), zero_y))
 
 
 @pytest.mark.parametrize("case", SHAPE_CASES)
 @pytest.mark.parametrize("zeros", [(-128, 127), (0, 0), (127, -128)])
-def test_convolution_is_torchs_on_centred_integers(case, zeros):
+@pytest.mark.parametrize("twice", [False, True])
+def test_convolution_is_torchs_on_centred_integers(case, zeros, twice):
     rng = np.random.default_rng(1)
-    graph = conv_graph(rng, case, *zeros, low=-100, high=90)
+    graph = conv_graph(rng, case, *zeros, low=-100, high=90, twice=twice)
     op = graph.ops[0]
     x = int8(rng, 2, *graph.tensors["x"].shape)
     acc = torch.nn.functional.conv2d(
@@ -84,7 +92,8 @@ def test_convolution_is_torchs_on_centred_integers(case, zeros):
     assert (y.dtype, y.shape) == (np.int8, acc.shape)
     for at, value in np.ndenumerate(acc):
         o = at[1]
-        exact = exact_requantize(value, op.multiplier[o], op.shift[o], zeros[1])
+        rule = exact_requantize_twice if twice and op.shift[o] > 24 else exact_requantize
+        exact = rule(value, op.multiplier[o], op.shift[o], zeros[1])
         assert y[at] == min(max(exact, -100), 90)
 
 

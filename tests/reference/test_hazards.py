@@ -22,7 +22,7 @@ CHANNELS = TINY.in_channels
 PIXELS = 30
 
 
-def copying():
+def copying(multiplier=1 << 16, shift=16, twice=0):
     """A program with data loaded such that a CALC with ``copy`` copies PIXELS pixels."""
     rng = np.random.default_rng(5)
     program = Assembly(TINY)
@@ -32,7 +32,7 @@ def copying():
     program.load(Target.WGT, pack_dense(np.concatenate([identity, 0 * identity])))
     program.load(
         Target.PARAM,
-        param_words([0] * CHANNELS, [1 << 16] * CHANNELS, [16] * CHANNELS),
+        param_words(*([value] * CHANNELS for value in (0, multiplier, shift, twice))),
         **LOAD_TO_CALC[0],
     )
     return program
@@ -58,6 +58,22 @@ def test_a_copy_copies():
     program.add(Opcode.CALC, **copy(), **LOAD_TO_CALC[1])
     machine, _ = program.run()
     assert np.array_equal(words(machine, 1), words(machine, 0))
+
+
+@pytest.mark.parametrize(
+    ("shift", "twice", "text"),
+    [
+        (0, 0, r"shifts by 0; a parameter record's shift then lies in 1\.\.55"),
+        (56, 0, r"shifts by 56; a parameter record's shift then lies in 1\.\.55"),
+        (24, 1, r"shifts by 24, rounding twice; a parameter record's shift then lies in 25\.\.55"),
+        (63, 1, r"shifts by 63, rounding twice; a parameter record's shift then lies in 25\.\.55"),
+    ],
+)
+def test_shifts_that_arithmetic_does_not_define(shift, twice, text):
+    program = copying(1 << 23, shift, twice)
+    index = program.add(Opcode.CALC, **copy(), **LOAD_TO_CALC[1])
+    with pytest.raises(ProgramError, match=rf"instruction {index} \(CALC\) {text}"):
+        program.run()
 
 
 @pytest.mark.parametrize("row", [TINY.act_depth - 5, TINY.act_depth - 1])
@@ -242,7 +258,7 @@ def test_a_deadlock_names_the_oldest_instruction_that_waits():
         {"src_region": 3}, {"dst_region": 3}, {"table": 1, "table_id": 4},
         {"residual": 1, "add_shift": 1, "res_region": 0},
         {"residual": 1, "add_shift": 0, "res_region": 2},
-        {"residual": 1, "add_shift": 48, "res_region": 2},
+        {"residual": 1, "add_shift": 56, "res_region": 2},
         {"residual": 1, "add_shift": 1, "res_region": 2, "res_bank": 3},
     ],
 )  # fmt: skip

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codesign.arch import Arch, preset
+from codesign.arith import MULTIPLIER_BITS, SHIFT_MAX, SHIFT_MIN, TWICE_SHIFT_MIN
 from codesign.isa import Mode, Opcode, Target
 from tests.reference import naive
 from tests.reference.assembly import (
@@ -20,6 +21,7 @@ TINY = preset("tiny")
 WIDE = Arch("wide", pixels=5, in_channels=4, out_channels=8, drain=1, regions=2, act_depth=300,
             wgt_depth=32, param_depth=16, tap_depth=32, dma_bits=128, acc_bits=24)  # fmt: skip
 DRAINED = TINY.replace(pixels=6, drain=3, act_depth=160)
+MULTIPLIERS = -(1 << (MULTIPLIER_BITS - 1)), (1 << (MULTIPLIER_BITS - 1)) - 1
 ROWS = 60
 """A tap's reach; a CALC's groups and the sums of banks reach 6 rows further at most."""
 
@@ -44,10 +46,14 @@ def random_state(arch, rng, extreme):
     ]  # fmt: skip
     program.load(Target.TAP, tap_words(taps))
     count = 6 * arch.in_channels
+    shifts = (
+        rng.integers(SHIFT_MIN, SHIFT_MAX + 1, count) if extreme else rng.integers(20, 37, count)
+    )
     params = (
         rng.integers(-(1 << 31), 1 << 31, count) if extreme else rng.integers(-9999, 9999, count),
-        rng.integers(-(1 << 17), 1 << 17, count),
-        rng.integers(1, 48, count) if extreme else rng.integers(20, 30, count),
+        rng.integers(*MULTIPLIERS, count, endpoint=True),
+        shifts,
+        rng.integers(0, 2, count) * (shifts >= TWICE_SHIFT_MIN),
     )
     program.load(Target.PARAM, param_words(*params))
     tables = rng.integers(-128, 128, (arch.tables, 256)).astype(np.int8)
@@ -58,7 +64,7 @@ def random_state(arch, rng, extreme):
         "taps": taps,
         "dense": w.tolist(),
         "slices": packed.reshape(-1, arch.in_channels).tolist(),
-        "params": np.array(records).reshape(6, arch.in_channels, 3).tolist(),
+        "params": np.array(records).reshape(6, arch.in_channels, len(params)).tolist(),
         "tables": tables.tolist(),
     }
     return program, state
@@ -84,7 +90,7 @@ def calc_fields(draw, arch):
         "out_width": number(1, 9), "param_base": number(0, 4),
         "planes": number(1, arch.planes) if mode == Mode.DENSE else 1,
         "dst_region": dst,
-        "low": low, "high": high, "add_shift": number(1, 47),
+        "low": low, "high": high, "add_shift": number(SHIFT_MIN, SHIFT_MAX),
     }  # fmt: skip
     for prefix in ("dst", "res"):
         fields |= {
@@ -107,7 +113,7 @@ def calc_fields(draw, arch):
     for name in ("zero_point", "res_zero_point", "out_zero_point"):
         fields[name] = number(-128, 127)
     for name in ("acc_multiplier", "res_multiplier"):
-        fields[name] = number(-(1 << 17), (1 << 17) - 1)
+        fields[name] = number(*MULTIPLIERS)
     return fields
 
 

@@ -68,7 +68,7 @@ class _Buffer:
         layout = MapLayout(
             tensor.name, shape, network.batch, tensor.scale, tensor.zero_point, self.size,
             self._word, storage.pitch, storage.split, phase_bytes, plane_bytes, sample_bytes,
-            network.folds.get(name, PLAIN),
+            network.folds.get(name, PLAIN), network.fold_steps.get(name, (1, 1)),
         )  # fmt: skip
         self.size += storage.planes * (PHASES if storage.split else 1) * phase_bytes * network.batch
         return Home(self.base, layout)
