@@ -94,9 +94,9 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, trace and model left out."""
-        values = asdict(self)
+        values = asdict(replace(self, trace=(), model=None))
         del values["trace"], values["model"]
-        return values
+        return values | {"energy": self.energy.to_dict() if self.energy else None}
 
     def with_measured(self, joules: float, seconds: float) -> Report:
         """The same with its energy measured: of one batch, in so many seconds.

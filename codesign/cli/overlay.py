@@ -53,6 +53,7 @@ def command(
       codesign overlay --board pynq-z1 --flow open -o build/overlays/open
     """
     arch = preset(BOARDS[board].preset) if arch is None else arch
+    say(f"generating the Verilog of {arch.name} ...")
     if flow == "vivado":
         overlay = write_overlay(arch, board, output)
         run: Callable[[Overlay], Path] = build_vivado

@@ -16,7 +16,7 @@ from codesign.errors import GraphError
 from codesign.frontend import network as net
 from codesign.frontend.network import FloatArray
 from codesign.frontend.onnx_scope import Scope, Weights
-from codesign.frontend.passes import remove_dead, simplify
+from codesign.frontend.passes import FOR_GIVEN_WEIGHTS, remove_dead, simplify
 from codesign.quant.operations import BIAS_LIMIT, quantize_op
 from codesign.quant.values import Coding, coding
 
@@ -43,7 +43,9 @@ def quantized_graph(
     """
     # a coded tensor is rounded and saturated: as an output, it is not merged with what reads it
     kept = tuple(name for name in scope.codings if name not in plain.outputs)
-    network = simplify(dataclasses.replace(plain, outputs=(*plain.outputs, *kept)))
+    network = simplify(
+        dataclasses.replace(plain, outputs=(*plain.outputs, *kept)), FOR_GIVEN_WEIGHTS
+    )
     outputs = network.outputs[: len(plain.outputs)]
     network = remove_dead(dataclasses.replace(network, outputs=outputs))
     codings = _given_codings(scope, network)

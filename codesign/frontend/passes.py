@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from codesign.frontend.network import (
     AvgPool2d,
@@ -171,11 +172,32 @@ def fuse_clamps(network: Network) -> Network:
             producer = ops.get(op.x)
             if isinstance(producer, Clamping) and network.uses(op.x) == 1:
                 del ops[op.x]
-                low = min(max(producer.low, op.low), op.high)
-                high = min(max(producer.high, op.low), op.high)
+                low, high = _both_clamps(producer, op)
                 op = dataclasses.replace(producer, y=op.y, low=low, high=high)
             else:
                 op = Unary(op.name, op.x, op.y, functools.partial(_clip, op.low, op.high))
+        ops[op.y] = op
+    return dataclasses.replace(network, ops=tuple(ops.values()))
+
+
+def fold_selections(network: Network) -> Network:
+    """A convolution that only picks channels (``codesign.frontend.channels``) joins the one before
+    it where it alone reads that: its rows are picked, others are zero.
+    """
+    ops: dict[str, Op] = {}
+    for op in network.ops:
+        producer = ops.get(op.x) if isinstance(op, Conv2d) else None
+        if (
+            isinstance(op, Conv2d)
+            and isinstance(producer, Conv2d)
+            and producer.groups == 1
+            and producer.low <= 0 <= producer.high  # what is zero stays so
+            and network.uses(op.x) == 1
+        ):
+            rows = _picked(op)
+            if rows is not None:
+                del ops[op.x]
+                op = _with_rows(producer, op, rows)
         ops[op.y] = op
     return dataclasses.replace(network, ops=tuple(ops.values()))
 
@@ -227,10 +249,15 @@ PASSES: tuple[Pass, ...] = (
     fold_batch_norms,
     hoist_clamps,
     fuse_clamps,
+    fold_selections,
     merge_unaries,
     normalise_strides,
     remove_dead,
 )
+
+
+FOR_GIVEN_WEIGHTS = tuple(one for one in PASSES if one is not fold_selections)
+"""Those that leave a convolution its output channels, for networks whose weights are codes."""
 
 
 def simplify(network: Network, passes: Iterable[Pass] = PASSES) -> Network:
@@ -240,6 +267,31 @@ def simplify(network: Network, passes: Iterable[Pass] = PASSES) -> Network:
         network = one(network)
         verify(network)
     return network
+
+
+def _picked(op: Conv2d) -> npt.NDArray[np.int64] | None:
+    """The input channel of each output channel, -1 where it is zero; None where it is more."""
+    plain = op.groups == 1 and op.window == Window((1, 1)) and not op.bias.any()
+    factors = op.weight[:, :, 0, 0]
+    if not plain or not np.isin(factors, (0, 1)).all() or (factors.sum(axis=1) > 1).any():
+        return None
+    return np.where(factors.any(axis=1), factors.argmax(axis=1), -1)
+
+
+def _with_rows(conv: Conv2d, picking: Conv2d, rows: npt.NDArray[np.int64]) -> Conv2d:
+    live = rows >= 0
+    weight = np.where(live[:, None, None, None], conv.weight[rows], 0).astype(np.float32)
+    bias = np.where(live, conv.bias[rows], 0).astype(np.float32)
+    low, high = _both_clamps(conv, picking)
+    return dataclasses.replace(conv, y=picking.y, weight=weight, bias=bias, low=low, high=high)
+
+
+def _both_clamps(first: Clamping, second: Clamping | Clamp) -> tuple[float, float]:
+    """The clamp of one behind the other."""
+    return (
+        min(max(first.low, second.low), second.high),
+        min(max(first.high, second.low), second.high),
+    )
 
 
 def _unclamped(op: Clamping) -> bool:

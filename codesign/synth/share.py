@@ -1,4 +1,4 @@
-"""Identical modules of a design in RTLIL, made one: synthesis then works once for all of them."""
+"""Less work for Yosys, in the text of a design in RTLIL."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ import re
 
 _MODULE = re.compile(r"^module (\S+)$(.*?)^end$", re.MULTILINE | re.DOTALL)
 _INSTANCE = re.compile(r"^(\s+cell )(\\\S+)( \S+)$", re.MULTILINE)
+_ZEROS = re.compile(
+    r"^  cell \$meminit_v2 \S+\n(?:    .*\n)*?    connect \\DATA \d+'0+\n(?:    .*\n)*?  end\n",
+    re.MULTILINE,
+)
+
+
+def without_zeros(rtlil: str) -> str:
+    """The design without the zeros that its memories begin with.
+
+    Block memories, UltraRAMs and LUT memories begin with zeros unless told otherwise; carrying
+    megabits of them through every pass takes most of the time of a design with large memories.
+    """
+    return _ZEROS.sub("", rtlil)
 
 
 def share_modules(rtlil: str, inside: str) -> tuple[str, list[str]]:

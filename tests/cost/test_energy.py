@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import yaml
 
 from codesign.arch import preset
 from codesign.artifact import Program
@@ -55,6 +56,18 @@ def test_every_board_has_coefficients():
     assert found["pynq-z2"].family == "xc7"
     assert found["zcu104"].family == "xcup"
     assert all(at.origin == "literature" and at.uncertainty > 0 for at in found.values())
+
+
+def test_every_coefficient_tells_its_source():
+    families = yaml.safe_load(energy_file.OWN.read_text())["families"]
+    entries = [
+        entry
+        for family in families.values()
+        for part in ("energy_pj", "boards")
+        for entry in family[part].values()
+    ]
+    assert len(entries) == 2 * len(EVENTS) + len(BOARDS)
+    assert all(len(entry["source"]) > 5 for entry in entries)
 
 
 def test_coefficients_survive_a_file(tmp_path):

@@ -177,6 +177,19 @@ def test_batch_normalisation_scales_its_convolution() -> None:
     np.testing.assert_array_equal(op.weight, expected)
 
 
+def test_a_factor_and_an_offset_for_each_channel() -> None:
+    """As static quantisation codes them: constants of one scale, asymmetric too."""
+    model = Model(["N", 3, 8, 8])
+    model.quantized(0.0213, 120)
+    model.add("Mul", model.dequantized(np.array([[[200]], [[20]], [[90]]], np.uint8), 0.0107, 40))
+    model.quantized(0.0371, 117)
+    model.add("Add", model.dequantized(np.array([[[[3]], [[-90]], [[50]]]], np.int8), 0.0103, 8))
+    model.quantized(0.0397, 111)
+    graph = check(model, 0.0397)
+    assert [type(op) for op in graph.ops] == [ir.Conv2d, ir.Conv2d]
+    assert all(isinstance(op, ir.Conv2d) and op.groups == 3 for op in graph.ops)
+
+
 def test_codes_in_and_out_and_softmax_on_the_host() -> None:
     model = Model(["N", 12], TensorProto.UINT8)
     parameters = (np.float32(0.02), np.array(130, np.uint8))

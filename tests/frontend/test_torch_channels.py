@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from codesign.arch import preset
 from codesign.compiler import compile as compile_graph
+from codesign.frontend import network as net
 from codesign.frontend.passes import simplify
 from codesign.frontend.torch_export import from_exported, from_module
 from codesign.quant.execute import execute
@@ -76,6 +77,34 @@ class Fire(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = functional.relu(self.squeeze(x))
         return torch.cat([functional.relu(self.narrow(x)), functional.relu(self.wide(x))], 1)
+
+
+def test_what_only_picks_channels_joins_the_convolution_before_it() -> None:
+    """Two convolutions and their sum are all that a fire module's end leaves."""
+    torch.manual_seed(5)
+    module, x = Fire(6, 3, 5), torch.randn(2, 6, 4, 4)
+    network = from_module(module, x)
+    simple = simplify(network)
+    assert [type(op) for op in simple.ops] == [net.Conv2d, net.Conv2d, net.Conv2d, net.Add]
+    (output,) = simple.outputs
+    with torch.no_grad():
+        expected = module(x).numpy()
+    np.testing.assert_allclose(execute(simple, x.numpy())[output], expected, 1e-5, 1e-5)
+    graph = quantize_network(network, x.numpy())
+    parts = {graph.tensors[op.y].scale for op in graph.ops[1:]}
+    assert parts == {graph.tensors[graph.outputs[0]].scale}, "each value is rounded once"
+
+
+def test_channels_of_a_clamp_beside_zero_stay_apart() -> None:
+    """What is zero in the whole would not be, had it gone through this clamp."""
+    torch.manual_seed(6)
+    conv = nn.Conv2d(3, 4, 1)
+    module = Wrapped(lambda x: torch.cat([torch.clamp(conv(x), 0.5, 2.0), x], 1))
+    x = torch.randn(2, 3, 4, 4)
+    simple = simplify(from_module(module, x))
+    with torch.no_grad():
+        expected = module(x).numpy()
+    np.testing.assert_allclose(execute(simple, x.numpy())[simple.outputs[0]], expected, 1e-5, 1e-5)
 
 
 def test_a_network_that_joins_and_shuffles() -> None:

@@ -75,6 +75,7 @@ def test_a_report_says_modelled_and_the_split(accelerator):
     assert pool.energy_uj == pytest.approx(1.5e6 * pool.cycles / 100e6)
     values = report.to_dict()
     assert values["energy"]["source"] == "modelled"
+    assert values["energy"]["watts"] == report.energy.watts
     assert "model" not in values
 
 

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Module, Signal
+from amaranth.lib.memory import Memory
 
 from codesign.errors import SynthesisError
 from codesign.synth import Netlist, resources, synthesize, worst_paths
-from codesign.synth.share import share_modules
+from codesign.synth.share import share_modules, without_zeros
 
 DIRECTIONS = {"O": "output", "CO": "output", "Q": "output", "P": "output", "DOA": "output"}
 
@@ -199,3 +200,18 @@ def test_equal_modules_are_synthesised_once_and_counted_each() -> None:
 def test_an_unknown_family_is_refused() -> None:
     with pytest.raises(ValueError, match="family 'xc6': choose one of xc7, xcup"):
         synthesize(MULTIPLY_ADD, "mac", "verilog", family="xc6")
+
+
+def test_only_zeros_are_left_out() -> None:
+    module = Module()
+    result = Signal(8)
+    for name, first in (("zeros", 0), ("ones", 1)):
+        memory = module.submodules[name] = Memory(shape=8, depth=16, init=[first])
+        port = memory.read_port()
+        module.d.sync += result.eq(result + port.data)
+    text = rtlil.convert(module, name="top", ports=[result], emit_src=False)
+    less = without_zeros(text)
+    assert (text.count("$meminit_v2"), less.count("$meminit_v2")) == (2, 1)
+    assert "\\ones" in less[less.index("$meminit_v2") :].split("end", 1)[0]
+    assert less.count("$memrd_v2") == text.count("$memrd_v2")
+    assert len(less.splitlines()) == len(text.splitlines()) - 10
