@@ -126,7 +126,7 @@ def edit_manifest(**changes):
     [
         ("image.bin", lambda data: data[:-1] + b"\0", "the image does not match its digest"),
         ("graph.npz", lambda data: data + b"\0", "the graph does not match its digest"),
-        ("manifest.json", edit_manifest(format=99), "has format 99, this version reads 3"),
+        ("manifest.json", edit_manifest(format=99), "has format 99, this version reads 4"),
         ("manifest.json", lambda text: text.replace(b'"seed": 9', b'"seed": 8'),
          "the manifest does not match its digest"),
         ("manifest.json", edit_manifest(isa_version=0), "is for instruction set 0"),

@@ -157,8 +157,16 @@ def test_outputs() -> None:
 # --- nodes -------------------------------------------------------------------------------------
 NODES: dict[str, tuple[Callable[[Model], object], str]] = {
     "transposed convolution": (
-        lambda m: m.add("ConvTranspose", np.ones((3, 2, 2, 2), np.float32)),
-        "ConvTranspose node 'convtranspose0' is not supported: .*use a convolution",
+        lambda m: m.add("ConvTranspose", np.ones((3, 2, 2, 2), np.float32), pads=[3, 0, 0, 0]),
+        "ConvTranspose node 'convtranspose0' is not supported: .*more than its kernel",
+    ),
+    "resizing of a half": (
+        lambda m: m.add("Resize", "", np.array([1, 1, 1.5, 2], np.float32), mode="nearest"),
+        "Resize node 'resize0' is not supported: .*does not repeat every pixel equally often",
+    ),
+    "linear resizing": (
+        lambda m: m.add("Resize", "", np.array([1, 1, 2, 2], np.float32), mode="linear"),
+        "Resize node 'resize0' is not supported: its mode is 'linear'; 'nearest' is accepted",
     ),
     "an operator that no unit has": (
         lambda m: m.add("LSTM", np.ones((1, 4, 3), np.float32), np.ones((1, 4, 1), np.float32)),

@@ -137,12 +137,19 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[CodesignError], list[str]]] =
         ["operator 1 L2_NORMALIZATION ('l2_normalization1')", "the machine executes ADD, ARG_MAX"],
     ),
     "transposed convolution": (
-        lambda: one("TRANSPOSE_CONV"), UnsupportedOpError,
-        ["operator 1 TRANSPOSE_CONV", "cannot write interleaved pixels yet; use a convolution"],
+        lambda: one("TRANSPOSE_CONV"), GraphError,
+        ["operator 1 TRANSPOSE_CONV has no TransposeConvOptions"],
     ),
     "resize": (
-        lambda: one("RESIZE_NEAREST_NEIGHBOR"), UnsupportedOpError,
-        ["operator 1 RESIZE_NEAREST_NEIGHBOR", "resize before or behind the network"],
+        lambda: with_constants(
+            "RESIZE_NEAREST_NEIGHBOR", [[8, 8]], (1, 8, 8, 6),
+            ("ResizeNearestNeighborOptions", {"AlignCorners": True}),
+        ), UnsupportedOpError,
+        ["operator 1 RESIZE_NEAREST_NEIGHBOR", "align_corners True", "repeat every pixel equally"],
+    ),
+    "bilinear": (
+        lambda: one("RESIZE_BILINEAR"), UnsupportedOpError,
+        ["operator 1 RESIZE_BILINEAR", "use RESIZE_NEAREST_NEIGHBOR"],
     ),
     "float": (
         float_model, UnsupportedOpError,
