@@ -200,7 +200,7 @@ LOAD_PORT = 2
 """LOAD: likewise."""
 SAVE_READ = ACT_WORD + 1
 """SAVE: from a word's address at the memories to its move into a beat at best."""
-FETCH_TAKE = 2
+FETCH_TAKE = 3
 """FETCH: from a beat on the bus to the cycle in which it is taken."""
 FETCH_JUDGE = 2
 """FETCH: from the cycle that takes an instruction's last beat to its verdict."""

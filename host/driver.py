@@ -79,7 +79,8 @@ class Accelerator:
         DeviceLostError
             The way to the device is gone.
 
-        After any error no program is loaded.
+        A file that is refused leaves the program that was loaded; after any other error there is
+        none.
         """
         manifest, image = read_program(program)
         steps.check(manifest.host_steps)

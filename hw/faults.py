@@ -6,8 +6,8 @@ from amaranth.lib.wiring import Component, In, Out
 
 from codesign.isa import ErrorCode, Unit
 from codesign.registers import STATUS_BUSY, STATUS_DONE, STATUS_ERROR, STATUS_RESETTING
+from hw.counting import count_up
 from hw.interfaces import INDEX_BITS
-from hw.transfer import count_up
 
 _HALF = 16
 _QUIET_CYCLES = 16

@@ -12,9 +12,10 @@ from codesign.isa import INSTRUCTION_BYTES, ErrorCode, Opcode
 from codesign.latency import FETCH_BURST_BEATS, FETCH_FIFO_BEATS, QUEUE_DEPTH
 from codesign.registers import ADDRESS_BITS
 from hw.axi import Burst
+from hw.counting import count_both, count_up
 from hw.interfaces import INDEX_BITS, UnitControl, instructions
 from hw.memories import fields_layout
-from hw.transfer import ALIGNMENT_BITS, BurstWalk, Credit, count_up
+from hw.transfer import ALIGNMENT_BITS, BurstWalk, Credit
 
 
 class Queue(Component):
@@ -51,10 +52,7 @@ class Queue(Component):
             m.d.sync += [self.o.valid.eq(1), head.eq(read.data), read.addr.eq(read.addr + 1)]
         with m.If(pushed):
             m.d.sync += write.addr.eq(write.addr + 1)
-        with m.If(pushed & ~popped):
-            m.d.sync += level.eq(level + 1)
-        with m.Elif(~pushed & popped):
-            m.d.sync += level.eq(level - 1)
+        count_both(m, level, pushed, popped)
         return m
 
 
@@ -96,8 +94,8 @@ class Fetch(Component):
         m.submodules.bursts = bursts = BurstWalk(self._arch, self._beats_bits, FETCH_BURST_BEATS)
         m.submodules.fifo = fifo = SyncFIFO(width=self._arch.dma_bits + 1, depth=FETCH_FIFO_BEATS)
         state = _State(self._arch)
-        self._request(m, bursts, fifo)
         self._assemble(m, fifo, state)
+        self._request(m, bursts, fifo, state)
         ready, empty = self._queues(m, state)
         self._route(m, bursts, state, ready, empty)
         return m
@@ -110,10 +108,10 @@ class Fetch(Component):
     def _beats_bits(self) -> int:
         return INDEX_BITS + self._per_instruction.bit_length()
 
-    def _request(self, m: Module, bursts: BurstWalk, fifo: SyncFIFO) -> None:
+    def _request(self, m: Module, bursts: BurstWalk, fifo: SyncFIFO, state: "_State") -> None:
         m.submodules.credit = credit = Credit(FETCH_FIFO_BEATS, FETCH_BURST_BEATS)
         m.d.comb += [
-            credit.popped.eq(fifo.r_en & fifo.r_rdy),
+            credit.popped.eq(state.taken),
             credit.requested.eq(self.burst.valid & self.burst.ready),
             credit.length.eq(self.burst.payload.length),
             bursts.room.eq(credit.room),
@@ -130,16 +128,25 @@ class Fetch(Component):
         ]
 
     def _assemble(self, m: Module, fifo: SyncFIFO, state: "_State") -> None:
-        """Beats into ``state.word``; bits above the opcode's last field set ``state.extra``."""
-        beat, error = fifo.r_data[:-1], fifo.r_data[-1]
+        """Beats into ``state.word``; bits above the opcode's last field set ``state.extra``.
+
+        A register between the FIFO and what looks at a beat keeps reading and judging apart.
+        """
+        head, held = Signal.like(fifo.r_data), Signal()
+        beat, error = head[:-1], head[-1]
         opcode = Mux(state.beat == 0, beat[:4], state.opcode)
         extra = Signal()
         with m.Switch(opcode):
             for legal, fields in isa.LAYOUTS.items():
                 with m.Case(legal):
                     m.d.comb += extra.eq(self._beyond(state.beat, beat, isa.width(fields)))
-        m.d.comb += fifo.r_en.eq(state.running & ~state.full)
-        with m.If(fifo.r_en & fifo.r_rdy):
+        m.d.comb += [
+            state.taken.eq(held & state.running & ~state.full),
+            fifo.r_en.eq(~held | state.taken),
+        ]
+        with m.If(fifo.r_en):
+            m.d.sync += [head.eq(fifo.r_data), held.eq(fifo.r_rdy)]
+        with m.If(state.taken):
             m.d.sync += [
                 state.word.eq(Cat(state.word, beat)[self._arch.dma_bits :]),
                 state.beat.eq(state.beat + 1),
@@ -313,4 +320,4 @@ class _State:
         self.beat = Signal(range(per_instruction))
         self.index = Signal(INDEX_BITS)
         self.extra, self.error = Signal(), Signal()
-        self.full, self.running, self.push = Signal(), Signal(), Signal()
+        self.full, self.running, self.push, self.taken = Signal(), Signal(), Signal(), Signal()

@@ -8,8 +8,9 @@ from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from codesign.arch import Arch
 from codesign.isa import ErrorCode, Opcode
-from codesign.latency import SAVE_LENGTHS, SAVE_OUTSTANDING, SAVE_WORDS
+from codesign.latency import BURST_BEATS, SAVE_LENGTHS, SAVE_OUTSTANDING, SAVE_WORDS
 from hw.axi import Burst, WriteBeat
+from hw.counting import count_both
 from hw.interfaces import ActRead, UnitControl, instructions
 from hw.issue import Issue, Job
 from hw.transfer import Buffers, BurstWalk, PlaceWalk, beats_bits
@@ -92,8 +93,9 @@ class Save(Component):
 
     def _send(self, m: Module, bursts: BurstWalk, pack, halt):
         """Addresses ahead of data; returns whether every burst has been sent and answered."""
-        m.submodules.lengths = lengths = SyncFIFO(width=8, depth=SAVE_LENGTHS)
-        sent = Signal(8)
+        bits = (BURST_BEATS - 1).bit_length()
+        m.submodules.lengths = lengths = SyncFIFO(width=bits, depth=SAVE_LENGTHS)
+        sent = Signal(bits)
         outstanding = Signal(range(SAVE_OUTSTANDING + 1))
         requested = self.burst.valid & self.burst.ready
         stopped = Signal()
@@ -112,10 +114,7 @@ class Save(Component):
         with m.If(self.data.valid & self.data.ready):
             m.d.comb += lengths.r_en.eq(self.data.payload.last)
             m.d.sync += sent.eq(Mux(self.data.payload.last, 0, sent + 1))
-        with m.If(requested & ~self.done):
-            m.d.sync += outstanding.eq(outstanding + 1)
-        with m.Elif(~requested & self.done):
-            m.d.sync += outstanding.eq(outstanding - 1)
+        count_both(m, outstanding, requested, self.done)
         return outstanding == 0
 
     def _faults(self, m: Module, issue: Issue, bursts: BurstWalk, words, job, halt) -> None:
@@ -161,7 +160,7 @@ class _Words(Component):
         asked = Signal(range(SAVE_WORDS))
         came, read = Signal.like(asked), Signal.like(asked)
         held = Signal(range(SAVE_WORDS))
-        room = Signal()
+        full, room = Signal(), Signal()
         word_write, word_read = words.write_port(), words.read_port(domain="comb")
         end_write, end_read = ends.write_port(), ends.read_port(domain="comb")
         request, popped = Signal(), Signal()
@@ -169,7 +168,7 @@ class _Words(Component):
             self.job.ready.eq(walk.i.ready),
             walk.i.valid.eq(self.job.valid),
             walk.i.payload.eq(self.job.payload.place),
-            room.eq((held != SAVE_WORDS - 1) & ~self.halt & ~walk.o.payload.outside),
+            room.eq(~full & ~self.halt & ~walk.o.payload.outside),
             self.act.valid.eq(walk.o.valid & room),
             self.act.address.region.eq(region),
             self.act.address.bank.eq(walk.o.payload.bank),
@@ -195,10 +194,11 @@ class _Words(Component):
             came.eq(came + self.act.word_valid),
             read.eq(read + popped),
         ]
-        with m.If(request & ~popped):
-            m.d.sync += held.eq(held + 1)
-        with m.Elif(~request & popped):
-            m.d.sync += held.eq(held - 1)
+        count_both(m, held, request, popped)
+        with m.If(popped & ~request):
+            m.d.sync += full.eq(0)
+        with m.Elif(request & ~popped & (held == SAVE_WORDS - 2)):
+            m.d.sync += full.eq(1)
         with m.If(self.job.valid & self.job.ready):
             m.d.sync += region.eq(self.job.payload.region)
         return m

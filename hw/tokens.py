@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib.wiring import Component, In, Out
 
 from codesign.isa import TOKEN_BITS, TOKEN_PEERS
+from hw.counting import count_both
 
 
 class Tokens(Component):
@@ -31,10 +32,7 @@ class Tokens(Component):
                 given = self.give[giver][TOKEN_PEERS[giver].index(taker)]
                 taken = self.take[taker][i]
                 m.d.comb += self.available[taker][i].eq(count.any())
+                count_both(m, count, given, taken)
                 with m.If(self.clear):
                     m.d.sync += count.eq(0)
-                with m.Elif(given & ~taken):
-                    m.d.sync += count.eq(count + 1)
-                with m.Elif(~given & taken):
-                    m.d.sync += count.eq(count - 1)
         return m

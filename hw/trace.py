@@ -12,8 +12,8 @@ from codesign.isa import Unit
 from codesign.latency import TRACE_DEPTH
 from codesign.registers import ADDRESS_BITS, TRACE_RECORD_BYTES
 from hw.axi import Burst, WriteBeat
+from hw.counting import add_carry
 from hw.interfaces import INDEX_BITS
-from hw.transfer import add_carry
 
 _HALF = 16
 RECORD_BITS = TRACE_RECORD_BYTES.bit_length() - 1

@@ -11,6 +11,7 @@ from codesign.isa import BANK, Base, Opcode, Target
 from codesign.latency import BURST_BEATS
 from codesign.registers import ADDRESS_BITS, ALIGNMENT
 from hw.axi import Burst
+from hw.counting import add_carry, count_up
 
 _HALF = ADDRESS_BITS // 2
 """Sums of addresses take two cycles, half by half, so that no carry chain is longer than eight
@@ -45,8 +46,8 @@ def beat_count(arch: Arch, target: Target, words):
     word_bytes, _ = memory_shape(arch, target)
     if word_bytes >= arch.beat_bytes:
         return words << (word_bytes // arch.beat_bytes - 1).bit_length()
-    per_beat = arch.beat_bytes // word_bytes
-    return (words + (per_beat - 1)) >> (per_beat - 1).bit_length()
+    part = (arch.beat_bytes // word_bytes - 1).bit_length()
+    return add_carry(words[part:], Const(0, len(words) - part), words[:part].any())
 
 
 def _word_bits() -> int:
@@ -57,20 +58,6 @@ def beats_bits(arch: Arch) -> int:
     """Width of the number of beats in a transfer row."""
     longest = max(memory_shape(arch, target)[0] for target in Target)
     return _word_bits() + max(1, longest // arch.beat_bytes).bit_length()
-
-
-def add_carry(a, b, carry):
-    """a + b + carry in one carry chain."""
-    return (Cat(Const(1, 1), a) + Cat(carry, b))[1:]
-
-
-def count_up(m: Module, counter: Signal) -> None:
-    """Add one to a wide counter: its upper half steps when the lower one is all ones."""
-    half = len(counter) // 2
-    low, high = counter[:half], counter[half:]
-    m.d.sync += low.eq(low + 1)
-    with m.If(low.all()):
-        m.d.sync += high.eq(high + 1)
 
 
 class Span(data.StructLayout):
@@ -193,22 +180,25 @@ class BurstWalk(Component):
         block_high = Signal(ADDRESS_BITS - shift - bits - middle)
         carry, borrow = Signal(), Signal()
         rest_low, rest_high = Signal(bits), Signal(self._beats - bits)
+        less, more = Signal.like(rest_high), Signal()  # rest_high - 1; whether it is not zero
         until_block, length = Signal(bits + 1), Signal(bits + 1)
+        end = Signal(bits + 1)
         whole = Signal()
-        difference = Signal(bits + 2)
         m.d.comb += [
             self.o.payload.address.eq(Cat(Const(0, shift), place, block_low, block_high)),
             self.o.payload.length.eq(length - 1),
             until_block.eq(self._longest - place),
-            difference.eq(rest_low - until_block),
-            whole.eq(rest_high.any() | ~difference[-1]),
+            end.eq(place + rest_low),  # its top bit: at the block's end or beyond
+            whole.eq(more | end[bits]),
         ]
+        m.d.sync += less.eq(rest_high - 1)  # there are two cycles between steps
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += row.ready.eq(1)
                 m.d.sync += [
                     Cat(place, block_low, block_high).eq(row.payload[shift:]),
                     Cat(rest_low, rest_high).eq(beats),
+                    more.eq(beats[bits:].any()),
                     carry.eq(0),
                 ]
                 with m.If(row.valid):
@@ -217,12 +207,13 @@ class BurstWalk(Component):
                 m.d.sync += [
                     block_high.eq(block_high + carry),
                     length.eq(Mux(whole, until_block, rest_low)),
-                    rest_low.eq(Mux(whole, difference, 0)),
-                    borrow.eq(whole & difference[-1]),
+                    rest_low.eq(Mux(whole, end[:bits], 0)),
+                    borrow.eq(whole & ~end[bits]),
                 ]
                 m.next = "STEP"
             with m.State("STEP"):
-                m.d.sync += rest_high.eq(rest_high - borrow)
+                with m.If(borrow):
+                    m.d.sync += [rest_high.eq(less), more.eq(less.any())]
                 m.next = "OFFER"
             with m.State("OFFER"):
                 m.d.comb += self.o.valid.eq(self.room & ~stopped)
@@ -233,7 +224,7 @@ class BurstWalk(Component):
                         place.eq(0),
                         Cat(block_low, carry).eq(block_low + 1),
                     ]
-                    with m.If(rest_low.any() | rest_high.any()):
+                    with m.If(rest_low.any() | more):
                         m.next = "CUT"
                     with m.Else():
                         m.next = "IDLE"
@@ -392,7 +383,8 @@ class PlaceWalk(Component):
             with m.If(place.act & (bank != self._pixels - 1)):
                 m.d.sync += bank.eq(bank + 1)
             with m.Else():
-                m.d.sync += [bank.eq(0), address.eq(address + 1)]
+                m.d.sync += bank.eq(0)
+                count_up(m, address)
         with m.If(turn):
             m.d.sync += [
                 bank.eq(next_bank),

@@ -18,6 +18,7 @@ from host.errors import (
     DeviceMismatchError,
     DeviceTimeoutError,
     DriverError,
+    ProgramFileError,
 )
 from host.lock import BoardLock
 from tests.host.fake import BASE, FakeDevice, manifest, write_program
@@ -122,6 +123,14 @@ def test_less_memory_than_was_asked_for(program):
     device.allocate = lambda nbytes: allocate(nbytes - 1)
     with pytest.raises(AllocationError, match="gave 511 of 512 bytes"):
         Accelerator(device).load(program)
+
+
+def test_a_file_that_is_refused_leaves_the_program(program, tmp_path):
+    accelerator = Accelerator(FakeDevice(77))
+    accelerator.load(program)
+    with pytest.raises(ProgramFileError, match="compile the network again"):
+        accelerator.load(write_program(tmp_path / "old.prog", manifest(format=2)))
+    works(accelerator)
 
 
 def test_a_run_that_does_not_end(program):
