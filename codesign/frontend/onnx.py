@@ -218,7 +218,6 @@ OPERATORS: Mapping[str, Callable[[Scope, Node], None]] = {
     "Conv": windows.conv,
     "ConvTranspose": upsampling.conv_transpose,
     "Resize": upsampling.resize,
-    "Upsample": upsampling.resize,
     "Gemm": windows.gemm,
     "MatMul": windows.matmul,
     "BatchNormalization": windows.batch_norm,

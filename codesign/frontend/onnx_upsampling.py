@@ -79,7 +79,7 @@ def _extents(
 
 
 def resize(scope: Scope, node: Node) -> None:
-    """Resize and Upsample, where they repeat every pixel equally often."""
+    """Where every pixel is repeated equally often."""
     x, (_, height, width) = scope.map(node)
     mode = scope.attribute(node, "mode", "nearest")
     mode = mode.decode() if isinstance(mode, bytes) else mode
@@ -105,14 +105,9 @@ def resize(scope: Scope, node: Node) -> None:
 
 def _scales(scope: Scope, node: Node, extents: Pair) -> list[Fraction]:
     """Of height and width, from the sizes that are asked for or from the scales themselves."""
-    old = node.kind == "Upsample" or scope.model.opset < 11
-    position = 1 if old else 2
-    sized = not old and given(node, 3)
+    sized = given(node, 3)
     axes = [int(axis) % 4 for axis in scope.attribute(node, "axes", range(4))]
-    if "scales" in node.attributes:  # Upsample before opset 9
-        numbers = [float(one) for one in node.attributes["scales"]]
-    else:
-        numbers = [float(one) for one in scope.required(node, 3 if sized else position).reshape(-1)]
+    numbers = [float(one) for one in scope.required(node, 3 if sized else 2).reshape(-1)]
     if len(numbers) != len(axes) or min(numbers, default=0) <= 0:
         raise scope.broken(
             node, f"its {'sizes' if sized else 'scales'} {numbers} do not fit axes {axes}; export "
@@ -136,9 +131,7 @@ def _scales(scope: Scope, node: Node, extents: Pair) -> list[Fraction]:
 
 
 def _how(scope: Scope, node: Node) -> tuple[str, str]:
-    """coordinate_transformation_mode and nearest_mode; those before opset 11 were fixed."""
-    if node.kind == "Upsample" or scope.model.opset < 11:
-        return "asymmetric", "floor"
+    """coordinate_transformation_mode and nearest_mode."""
     return (
         str(scope.attribute(node, "coordinate_transformation_mode", "half_pixel")),
         str(scope.attribute(node, "nearest_mode", "round_prefer_floor")),

@@ -142,7 +142,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[CodesignError], list[str]]] =
     ),
     "resize": (
         lambda: with_constants(
-            "RESIZE_NEAREST_NEIGHBOR", [[8, 8]], (1, 8, 8, 6),
+            "RESIZE_NEAREST_NEIGHBOR", [[12, 12]], (1, 12, 12, 6),
             ("ResizeNearestNeighborOptions", {"AlignCorners": True}),
         ), UnsupportedOpError,
         ["operator 1 RESIZE_NEAREST_NEIGHBOR", "align_corners True", "repeat every pixel equally"],

@@ -1,4 +1,4 @@
-"""Transposed convolutions and nearest resizing of every format, against the formats' own formulas."""
+"""Transposed convolutions and nearest resizing, against what each format says they are."""
 
 from __future__ import annotations
 
@@ -173,7 +173,9 @@ def test_onnx_conv_transpose(name: str) -> None:
     proto = model.proto(rank=4)
     network = import_float(from_proto(proto, "net"))
     x = real(2, 4, 5, 6)
-    (expected,) = ReferenceEvaluator(proto).run(None, {"x": x})
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(proto.SerializeToString())
+    (expected,) = session.run(None, {"x": x})
     for form in (network, simplify(network)):
         found = execute(form, x)[form.outputs[0]]
         np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-4, atol=1e-4)
@@ -213,14 +215,6 @@ def test_onnx_resize_by_sizes() -> None:
     )  # fmt: skip
     network = import_float(from_proto(model.proto(rank=4), "net"))
     assert network.shapes[network.outputs[0]] == (4, 10, 18)
-
-
-def test_onnx_upsample_of_old_models() -> None:
-    model = onnx_case("Upsample", np.array([1, 1, 2, 3], np.float32), mode="nearest")
-    network = import_float(from_proto(model.proto(rank=4, opset=9), "net"))
-    x = real(1, 4, 5, 6)
-    found = execute(network, x)[network.outputs[0]]
-    np.testing.assert_array_equal(found, x.repeat(2, axis=2).repeat(3, axis=3))
 
 
 def test_onnx_codes_of_a_transposed_convolution_stay() -> None:
