@@ -14,6 +14,7 @@ from codesign.compiler.stream.rings import Image, Ring
 from codesign.compiler.stream.work import Work, strips
 from codesign.errors import CapacityError
 from codesign.isa import Base, Opcode, Target
+from codesign.report.explain import explain
 from tests.compiler.builder import Builder
 from tests.compiler.execution import check
 from tests.compiler.networks import TINY, random_layer, random_network, resnet8
@@ -112,6 +113,18 @@ def test_outputs_that_are_inputs_are_copied():
     program = compile(b.graph(x, v, b.conv(x, 8)), SMALL)
     assert streamed(program)
     check(program, rng)
+
+
+@pytest.mark.parametrize("batch", [2, 3, 5])
+def test_weights_are_loaded_once_for_several_samples(batch):
+    """Those of a layer with more weights than fit, on maps of which several do."""
+    b = Builder(np.random.default_rng(0), batch)
+    program = compile(b.graph(b.conv(b.input((32, 5, 5)), 64)), SMALL.replace(act_depth=200))
+    weights = 32 * 64 * 9
+    assert weights > SMALL.wgt_bytes
+    (layer,) = explain(program)["layers"]
+    assert layer["weights_read_bytes"] < 1.5 * weights * -(-batch // 3)
+    check(program, np.random.default_rng(1))
 
 
 def test_tables_stay_on_chip():

@@ -52,10 +52,10 @@ Placement = Mapping[tuple[str, int], Place]
 
 
 def buffers(
-    work: Work, strips: Sequence[Strip], copies: int, blocks: int, by_block: bool
+    work: Work, strips: Sequence[Strip], copies: int, blocks: int, by_block: int
 ) -> tuple[Buffer, ...]:
     """What a group needs. ``blocks``: as many of a map that is saved, or loaded, plane by plane are
-    kept. ``by_block``: all strips run for a block before the next block does, so
+    kept. ``by_block``: all strips of so many samples run for a block before the next block does, so
     that every strip of a source has its own copy, and results are kept for a few blocks only."""
     names = (*work.external, *(layer.target for layer in work.layers))
     found = []
@@ -69,7 +69,7 @@ def buffers(
         storage = replace(storage, phase_rows=storage.phase_rows_of(lines, lanes))
         kept = _kept(work, name, blocks)
         number = copies if name in work.external and kept == storage.planes else 1
-        found.append(Buffer(name, storage, kept, len(strips) if by_block else number))
+        found.append(Buffer(name, storage, kept, len(strips) * by_block or number))
     return tuple(found)
 
 

@@ -1,8 +1,8 @@
 """Which layers run as a group, in strips of how many lines, on panels of how many columns: the
 quickest by closed forms.
 
-Dynamic programming over runs of layers that follow each other; of plans that take equal time the
-one that moves fewer bytes.
+Dynamic programming over runs of layers that follow each other; of plans that take about equal time
+the one that moves fewer bytes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from itertools import product
 from math import gcd, lcm
 
 from codesign.arch import Arch
-from codesign.compiler.allocate import Place
 from codesign.compiler.layout import Storage, grid_width
 from codesign.compiler.network import Layer, Network
 from codesign.compiler.stream.buffers import (
-    Buffer,
     Placement,
     buffers,
     demand,
@@ -29,6 +27,7 @@ from codesign.compiler.stream.buffers import (
 )
 from codesign.compiler.stream.panels import can_be_cut, panels, step
 from codesign.compiler.stream.tasks import SAVE_BEATS, Group
+from codesign.compiler.stream.turn import turned
 from codesign.compiler.stream.work import Strip, Work, strips
 from codesign.cost.cycles import fetch_cycles, load_latency, pipeline_cycles, save_cycles
 from codesign.errors import CapacityError
@@ -50,11 +49,21 @@ _MOST_IN_PANELS = 3
 """Layers of a group that is tried on panels where it does not fit on whole lines."""
 _SLOW = 1.3
 """How many times its least cycles a group may take before it is tried on panels."""
+_MOST_AT_ONCE = 8
+"""Strips of all samples that run block by block."""
 _RESIDENT = 0.95
 """Share of the weight memory that a group's weights may fill to stay there: a ring has a rest."""
 
+_BEAT = 1 / 64
+"""Cycles that a beat is worth while the bus is free: plans of about equal time differ in traffic,
+and in what closed forms do not see of it."""
+
 Cost = tuple[float, int]
 """Cycles, and beats of DRAM traffic."""
+
+
+def _rank(cost: Cost) -> float:
+    return cost[0] + cost[1] * _BEAT
 
 
 @dataclass(frozen=True)
@@ -104,21 +113,21 @@ def choose(context: Context) -> tuple[Group, ...]:
             work = context.work(first, last)
             if work is None:
                 break
-            found = min(_ways(context, work), key=lambda at: at[0], default=None)
+            found = min(_ways(context, work), key=lambda at: _rank(at[0]), default=None)
             if found is None:
                 refused = refused or (work if last == first + 1 else None)
                 continue
             (cycles, beats), groups = found
             total = before[0][0] + cycles, before[0][1] + beats
             known = best[last]
-            if known is None or total < known[0]:
+            if known is None or _rank(total) < _rank(known[0]):
                 best[last] = total, (*before[1], *groups)
     chosen = best[count]
     if chosen is None:
         if refused is None:
             raise AssertionError("every layer is a group of its own, or has been refused")
         raise CapacityError(_too_large(refused))
-    return _turned(context, chosen[1])
+    return turned(context.arch, chosen[1], context.whole.batch)
 
 
 def too_wide(network: Network, arch: Arch, storages: Mapping[str, Storage]) -> frozenset[str]:
@@ -127,7 +136,7 @@ def too_wide(network: Network, arch: Arch, storages: Mapping[str, Storage]) -> f
     for layer in network.layers:
         if not network.together(layer):
             work = Work(network, arch, storages, (layer,), frozenset({layer.target}))
-            if _placed(work, _lowest(work), 1, _KEPT[-1], False) is None:
+            if _placed(work, _lowest(work), 1, _KEPT[-1], 0) is None:
                 found |= {name for name in work.names if not network.is_vector(name)}
     return frozenset(found)
 
@@ -188,7 +197,7 @@ def _on_panels(context: Context, works: Sequence[Work]) -> tuple[Cost, tuple[Gro
         shape = bool(work.panel), _shape(work)
         if shape not in known:
             ways = _candidates(context, work)
-            known[shape] = min(ways, key=lambda at: at[0], default=None)
+            known[shape] = min(ways, key=lambda at: _rank(at[0]), default=None)
         found = known[shape]
         if found is None:
             return None
@@ -213,17 +222,33 @@ def _candidates(context: Context, work: Work) -> Iterator[tuple[Cost, Group]]:
         cut = strips(work, height)
         several = len(cut) * context.whole.batch > 1 or work.columns is not None
         for copies, kept in product((2, 1) if several else (1,), _KEPT):
-            group = _placed(work, cut, copies, kept, False)
+            group = _placed(work, cut, copies, kept, 0)
             if group:
                 found += 1
                 yield _cost(context, group, copies), _used(context, group)
                 break
-        if len(work.layers) == 1 and 1 < len(cut) <= work.arch.regions:
-            group = _placed(work, cut, 1, _KEPT[0], True)
+        for at_once in _at_once(context, work, len(cut)):
+            group = _placed(work, cut, 1, _KEPT[0], at_once)
             if group:
                 yield _cost(context, group, 1), group
         if found == _TRIED:
             return
+
+
+def _at_once(context: Context, work: Work, count: int) -> Iterator[int]:
+    """Numbers of samples whose strips, ``count`` each, are tried block by block: weights are then
+    loaded once for all of them."""
+    if len(work.layers) > 1:
+        return
+    yield from (1,) if 1 < count <= work.arch.regions else ()
+    if not _stays(work):
+        most = min(work.samples(context.whole.batch), _MOST_AT_ONCE // count)
+        yield from range(2, most + 1)
+
+
+def _stays(work: Work) -> bool:
+    """Whether a group's weights fit on the chip."""
+    return _weights(work)[0] * work.arch.beat_bytes <= _RESIDENT * work.arch.wgt_bytes
 
 
 def _used(context: Context, group: Group) -> Group:
@@ -237,7 +262,7 @@ def _used(context: Context, group: Group) -> Group:
 
 
 def _placed(
-    work: Work, cut: tuple[Strip, ...], copies: int, kept: int, by_block: bool
+    work: Work, cut: tuple[Strip, ...], copies: int, kept: int, by_block: int
 ) -> Group | None:
     wanted = buffers(work, cut, copies, kept, by_block)
     rows = sum(at.rows * at.copies for at in wanted)
@@ -272,13 +297,15 @@ def _cost(context: Context, group: Group, copies: int) -> Cost:
     """Cycles: of each strip the longest of computing, reading and writing, where a second copy of
     its maps lets them go on at once."""
     work, arch = group.work, group.work.arch
-    samples = _samples(context, work)
+    samples = work.samples(context.whole.batch)
     instances = len(group.strips) * samples
     weights, instructions = _weights(work)
     loaded = weights
-    if weights * arch.beat_bytes <= _RESIDENT * arch.wgt_bytes and work.panel:
-        loaded = 0  # the panel before has loaded them
-    elif not group.by_block and weights * arch.beat_bytes > _RESIDENT * arch.wgt_bytes:
+    if _stays(work):
+        loaded = 0 if work.panel else weights  # the panel before has loaded them
+    elif group.by_block:
+        loaded *= -(-samples // group.by_block)
+    else:
         loaded *= instances
     blocks = sum(len(layer.blocks) for layer in work.layers)
     saves = sum(len(layer.blocks) for layer in work.layers if layer.target in work.saved)
@@ -366,69 +393,11 @@ def _ports(group: Group, samples: int) -> float:
     return samples * max(*reads, *writes)
 
 
-_Taken = tuple[Buffer, Place, bool]
-"""A copy of a buffer, and whether the group's last strip uses it."""
-
-
-def _turned(context: Context, groups: Sequence[Group]) -> tuple[Group, ...]:
-    """Regions exchanged and rows counted from the other end where that keeps a group's buffers
-    clear of those of the group before: its first strip can be loaded earlier."""
-    arch = context.arch
-    found: list[Group] = []
-    before: list[_Taken] = []
-    for group in groups:
-        ways = [
-            _turn(arch, group, turn, mirror)
-            for turn in range(arch.regions)
-            for mirror in (False, True)
-        ]
-        places = min(ways, key=lambda way: _overlap(group, way, before))
-        found.append(replace(group, places=places))
-        last = len(group.strips) * _samples(context, group.work) - 1
-        before = [
-            (at, places[at.name, copy], group.by_block or copy == last % at.copies)
-            for at in group.buffers
-            for copy in range(at.copies)
-        ]
-    return tuple(found)
-
-
-def _samples(context: Context, work: Work) -> int:
-    """How often a group runs."""
-    return 1 if work.network.together(work.layers[0]) else context.whole.batch
-
-
-def _turn(arch: Arch, group: Group, turn: int, mirror: bool) -> Placement:
-    rows = {at.name: at.rows for at in group.buffers}
-    return {
-        (name, copy): Place(
-            (at.region + turn) % arch.regions,
-            arch.act_depth - at.row - rows[name] if mirror else at.row,
-        )
-        for (name, copy), at in group.places.items()
-    }
-
-
-def _overlap(group: Group, places: Placement, before: Sequence[_Taken]) -> int:
-    """Rows of a group's first copies that lie where the group before has something: those that its
-    last strip uses weigh more, and so do those that are loaded."""
-    shared = 0
-    for at in group.buffers:
-        mine = places[at.name, 0]
-        for other, beside, last in before:
-            if beside.region == mine.region:
-                low, high = max(mine.row, beside.row), mine.row + at.rows
-                common = min(high, beside.row + other.rows) - low
-                weight = (4 if at.name in group.work.external else 1) * (4 if last else 1)
-                shared += weight * max(0, common)
-    return shared
-
-
 def _too_large(work: Work) -> str:
     (layer,) = work.layers
     narrow = panels(work, step(work)) if can_be_cut(work) else ()
     work = narrow[len(narrow) // 2] if narrow else work
-    wanted = buffers(work, _lowest(work), 1, _KEPT[-1], False)
+    wanted = buffers(work, _lowest(work), 1, _KEPT[-1], 0)
     needs = ", ".join(f"{at.name!r} {at.rows}" for at in wanted)
     lines = work.steps[layer.target]
     unit = "one line" if lines == 1 else f"{lines} lines"

@@ -32,13 +32,14 @@ SAVE_BEATS = 64
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """A decision: how a group of layers runs."""
+    """A decision: how a group of layers runs. ``by_block``: for so many samples at once, all strips
+    for a block before the next block; 0 for one strip after another."""
 
     work: Work
     strips: tuple[Strip, ...]
     buffers: tuple[Buffer, ...]
     places: Placement
-    by_block: bool
+    by_block: int
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,9 @@ class _GroupMaker:
             for number, (sample, strip) in enumerate(product(samples, strips))
         ]
         if self.group.by_block:
-            for sample in samples:
-                mine = [at for at in instances if at.sample == sample]
-                (layer,) = self.work.layers
+            (layer,) = self.work.layers
+            for first in samples[:: self.group.by_block]:
+                mine = [at for at in instances if 0 <= at.sample - first < self.group.by_block]
                 for number in range(len(layer.blocks)):
                     for at in mine:
                         self._calc(at, layer, number)

@@ -60,6 +60,10 @@ class Work:
         """Column of a map at which the group's begins."""
         return self.columns[name][0] if self.columns else 0
 
+    def samples(self, batch: int) -> int:
+        """How often the group runs for a batch."""
+        return 1 if self.network.together(self.layers[0]) else batch
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """All maps that the group reads or writes."""
