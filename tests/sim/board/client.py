@@ -71,7 +71,8 @@ def main(bitfile: str, program: str, folder: Path, base: int) -> None:
             "version file": device.read_text("/proc/version"),
             "raw": raw_pynq(base),
         }
-    told["too fast"] = told_by(PynqDevice, bitfile, clock_mhz=250.0)
+    too_fast = 2e-6 * device.overlay.clock_hz
+    told["too fast"] = told_by(PynqDevice, bitfile, clock_mhz=too_fast)
     with PynqDevice(bitfile, clock_mhz=50.0) as device:
         told["slow_hz"] = device.clock_hz
     (folder / "told.json").write_text(json.dumps(told))

@@ -27,7 +27,7 @@ from sim.board.fabric import fabrics
 from sim.board.leds import write_leds
 from sim.board.server import PORT, BoardServer
 from sim.device import verilog
-from tests.pynq_client import CLIENTS, ZYNQ_ULTRASCALE, Client, own_address
+from tests.pynq_client import CLIENTS, ZYNQ, ZYNQ_ULTRASCALE, Client, own_address
 
 pytestmark = pytest.mark.pynq
 IMAGES = 4
@@ -58,6 +58,18 @@ def digits_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("digits") / "digits.prog"
     compile_graph(graph, preset("tiny")).save(path)
     return path
+
+
+def check_on_board(
+    client: Client, address: str, bitfile: Path, program: Path, x: Any, folder: Path
+) -> None:
+    """The client's lines for inputs that are codes, on a board of its own."""
+    np.save(folder / "x.npy", x)
+    board = Board(board_model(client.board), fabrics("rtl"))
+    script, base = Path(__file__).with_name("client.py"), board.model.board.processor.base
+    with BoardServer(board, address):
+        client.run(address, folder, script, bitfile, program, folder, base)
+    check_results(client.board, bitfile, program, folder)
 
 
 def check_results(board: str, bitfile: Path, program: Path, folder: Path) -> dict[str, Any]:
@@ -222,7 +234,8 @@ def test_the_clients_self_test(address: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_resnet8(client: Client, served: Board, address: str, shared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("client", [ZYNQ, ZYNQ_ULTRASCALE], ids=lambda client: client.board)
+def test_resnet8(client: Client, address: str, shared: Path, tmp_path: Path) -> None:
     arch = preset("pynq_z2").replace(board=client.board)
     (model,) = (shared / "models" / "ic_resnet8").glob("*.tflite")
     program = tmp_path / "ic_resnet8.prog"
@@ -230,7 +243,14 @@ def test_resnet8(client: Client, served: Board, address: str, shared: Path, tmp_
     bitfile = write_overlay(arch, client.board, tmp_path, verilog(arch)).simulated_bit
     rng = np.random.default_rng(8)
     x = rng.integers(-128, 128, (IMAGES, 3, 32, 32), np.int8)
-    np.save(tmp_path / "x.npy", x)
-    script, base = Path(__file__).with_name("client.py"), served.model.board.processor.base
-    client.run(address, tmp_path, script, bitfile, program, tmp_path, base)
-    check_results(client.board, bitfile, program, tmp_path)
+    check_on_board(client, address, bitfile, program, x, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_whole_width_of_the_memory_port(address: str, tmp_path: Path) -> None:
+    client = ZYNQ_ULTRASCALE
+    arch = preset("tiny").replace(name="wide", dma_bits=128, board=client.board)
+    program = tmp_path / "small.prog"
+    compile_graph(network.graph(), arch).save(program)
+    bitfile = write_overlay(arch, client.board, tmp_path, verilog(arch)).simulated_bit
+    check_on_board(client, address, bitfile, program, network.inputs(2), tmp_path)
