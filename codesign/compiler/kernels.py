@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from typing import Any, NamedTuple, TypeVar
 
@@ -277,6 +277,26 @@ def identity(zero_point: int, channels: int) -> Requantisation:
     return Requantisation(
         -zero_point * full, IDENTITY_MULTIPLIER * full, IDENTITY_SHIFT * full, 0 * full
     )
+
+
+def patches(numbers: IntArray, by_count: Mapping[int, tuple[Block, ...]]) -> tuple[Block, ...]:
+    """Blocks of every plane, each for a rectangle of output pixels that count alike."""
+    if not np.ptp(numbers):
+        return by_count[int(numbers[0, 0])]
+    lines, columns = _stretches(numbers), _stretches(numbers.T)
+    found = []
+    for plane in range(len(next(iter(by_count.values())))):
+        for top, bottom in lines:
+            for left, right in columns:
+                block = by_count[int(numbers[top, left])][plane]
+                found.append(replace(block, lines=(top, bottom), columns=(left, right)))
+    return tuple(found)
+
+
+def _stretches(numbers: IntArray) -> list[Pair]:
+    """Stretches [first, last) of equal lines."""
+    ends = [i + 1 for i in range(len(numbers) - 1) if (numbers[i] != numbers[i + 1]).any()]
+    return list(zip([0, *ends], [*ends, len(numbers)], strict=True))
 
 
 def _block(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -269,7 +268,7 @@ class _Lowering:
                 -self.zero(op.x) * total, multiplier * full, shift * full, 0 * full
             )
             by_count[count] = kernels.depthwise(self.where(op), self.arch, positions, post)
-        return _patches(counts, by_count)
+        return kernels.patches(counts, by_count)
 
     def _maxima(self, op: ir.MaxPool2d, at: kernels.Geometry, phase: ir.Pair) -> tuple[Block, ...]:
         channels, where = self.graph.tensors[op.y].shape[0], self.where(op)
@@ -377,28 +376,6 @@ def copy_layer(
     return Layer(
         name, where, "Copy", source, target, Mode.DEPTHWISE, 1, zero_point, blocks, zero_point
     )
-
-
-def _patches(
-    numbers: npt.NDArray[np.int64], by_count: Mapping[int, tuple[Block, ...]]
-) -> tuple[Block, ...]:
-    """Blocks of every plane, each for a rectangle of output pixels that count alike."""
-    if not np.ptp(numbers):
-        return by_count[int(numbers[0, 0])]
-    lines, columns = _stretches(numbers), _stretches(numbers.T)
-    found = []
-    for plane in range(len(next(iter(by_count.values())))):
-        for top, bottom in lines:
-            for left, right in columns:
-                block = by_count[int(numbers[top, left])][plane]
-                found.append(replace(block, lines=(top, bottom), columns=(left, right)))
-    return tuple(found)
-
-
-def _stretches(numbers: npt.NDArray[np.int64]) -> list[ir.Pair]:
-    """Stretches [first, last) of equal lines."""
-    ends = [i + 1 for i in range(len(numbers) - 1) if (numbers[i] != numbers[i + 1]).any()]
-    return list(zip([0, *ends], [*ends, len(numbers)], strict=True))
 
 
 def _no_taps(channels: int) -> dict[kernels.Offset, kernels.IntArray]:
