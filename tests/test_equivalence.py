@@ -13,10 +13,12 @@ from codesign.arch import preset
 from codesign.compiler import compile as compile_graph
 from codesign.reference import graph as graph_reference
 from codesign.reference.timing import Dram
+from codesign.report.explain import explain
 from host.driver import Accelerator
 from sim.device import RtlDevice
 from sim.model import Stalls
 from tests.compiler import execution
+from tests.compiler.builder import Builder
 from tests.compiler.networks import ROOMY, random_layer, random_network
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -81,6 +83,18 @@ def test_rtl_and_references_agree_and_take_the_predicted_cycles(accelerator, see
     graph = graph_for(seed)
     program, run, report = accelerator.run(graph, seed)
     assert program.predicted_cycles == run.cycles
+    assert report.counters == dict(run.counters)
+
+
+def test_lines_longer_than_the_chip_in_panels_of_columns(accelerator):
+    """With strides and a mean that are computed by line."""
+    b = Builder(np.random.default_rng(0))
+    x = b.input((3 * accelerator.arch.in_channels, 4, 3 * accelerator.arch.act_depth))
+    y = b.conv(x, 5, stride=(2, 2), clamp=(-128, 127))
+    y = b.avg_pool(y, (1, 3), (1, 3), (0, 0, 1, 1), counted=(0, 0, 0, 0))
+    graph = b.graph(b.conv(y, 4, (2, 4), (1, 4)))
+    program, run, report = accelerator.run(graph, 0, runs=1)
+    assert max(layer["panels"] for layer in explain(program)["layers"]) > 1
     assert report.counters == dict(run.counters)
 
 

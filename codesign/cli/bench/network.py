@@ -83,10 +83,10 @@ def reference(folder: Path, classes: bool, arch: Arch, device: Device) -> list[R
     equal on the first samples.
     """
     golden = load_golden(folder / "golden.npz")
-    begin = time.perf_counter()
+    begin = time.process_time()
     imported = load_quantized(str(folder / "model.tflite"))
     program = compile_graph(imported.graph, arch, seed=SEED)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     (source,), (target,) = imported.graph.inputs, imported.graph.outputs
     codes = imported.codes(source, golden["inputs"])
     expected = imported.codes(target, _results(golden))
@@ -116,9 +116,9 @@ def large(make: Make, arch: Arch, device: Device) -> list[Row]:
     model, example = make()
     values = example.numpy()
     graph = quantize_module(model, values, name=make.__name__)
-    begin = time.perf_counter()
+    begin = time.process_time()
     program = compile_graph(graph, arch, seed=SEED)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     codes = encode(program, values)
     (expected,) = graph_outputs(graph, codes)
     with saved(program, codes) as work, Accelerator(device) as accelerator:
