@@ -10,15 +10,13 @@ from codesign.isa import ErrorCode, Opcode, Target
 from codesign.latency import BURST_BEATS, LOAD_FIFO_BEATS, LOAD_JOBS
 from hw.axi import Burst
 from hw.interfaces import INDEX_BITS, ActWrite, MemoryWrite, UnitControl, instructions
-from hw.issue import Issue, Job
+from hw.issue import Head, Job, connect_head
 from hw.transfer import (
     BeatFifo,
     Buffers,
-    BurstWalk,
     Credit,
     PlaceWalk,
     Word,
-    beats_bits,
     memory_shape,
 )
 
@@ -53,45 +51,32 @@ class Load(Component):
     def elaborate(self, platform):
         m = Module()
         arch, control = self._arch, self.control
-        m.submodules.issue = issue = Issue(arch, Opcode.LOAD)
-        m.submodules.bursts = bursts = BurstWalk(arch, beats_bits(arch))
+        m.submodules.head = head = Head(arch, Opcode.LOAD)
         m.submodules.jobs = jobs = SyncFIFO(width=Job().size, depth=LOAD_JOBS)
         m.submodules.writer = writer = _Writer(arch)
-        halt, walked = Signal(), Signal.like(issue.index)
-        begin = Signal()
-        connect(m, flipped(self.instructions), issue.instructions)
-        connect(m, bursts.o, flipped(self.burst))
+        connect_head(m, self, head)
         connect(m, writer.act, flipped(self.act))
         connect(m, writer.memory, flipped(self.memory))
         m.d.comb += [
-            issue.buffers.eq(self.buffers),
-            issue.now.eq(control.now),
-            issue.stop.eq(control.stop | halt),
-            issue.available.eq(control.available),
-            issue.ready.eq(bursts.i.ready & jobs.w_rdy),
-            control.take.eq(issue.take),
-            begin.eq(issue.valid & issue.ready),
-            bursts.i.valid.eq(issue.valid & jobs.w_rdy),
-            bursts.i.payload.eq(issue.span),
-            bursts.stop.eq(control.stop | halt),
-            jobs.w_en.eq(begin),
-            jobs.w_data.eq(issue.job),
+            head.job.ready.eq(jobs.w_rdy),
+            jobs.w_en.eq(head.job.valid),
+            jobs.w_data.eq(head.job.payload),
             writer.job.valid.eq(jobs.r_rdy),
             writer.job.payload.eq(jobs.r_data),
             jobs.r_en.eq(writer.job.ready),
+            head.problem.eq(writer.fault),
+            head.problem_code.eq(writer.fault_code),
+            head.problem_index.eq(writer.index),
             control.retired.eq(writer.retired),
             control.retired_index.eq(writer.retired_index),
             control.retired_start.eq(writer.retired_start),
             control.give.eq(writer.give),
         ]
-        with m.If(begin):
-            m.d.sync += walked.eq(issue.index)
-        self._beats(m, bursts, writer)
-        self._faults(m, issue, bursts, writer, walked, halt)
-        self._levels(m, issue, bursts, jobs, writer)
+        self._beats(m, head, writer)
+        self._levels(m, head, jobs, writer)
         return m
 
-    def _beats(self, m: Module, bursts: BurstWalk, writer) -> None:
+    def _beats(self, m: Module, head: Head, writer) -> None:
         arch = self._arch
         m.submodules.fifo = fifo = BeatFifo(arch.dma_bits + 1, LOAD_FIFO_BEATS)
         m.submodules.credit = credit = Credit(LOAD_FIFO_BEATS, BURST_BEATS)
@@ -102,39 +87,23 @@ class Load(Component):
             writer.beat.eq(fifo.o.payload[: arch.dma_bits]),
             writer.error.eq(fifo.o.payload[-1]),
             fifo.o.ready.eq(writer.beat_ready),
-            credit.requested.eq(bursts.o.valid & bursts.o.ready),
-            credit.length.eq(bursts.o.payload.length),
-            bursts.room.eq(credit.room),
+            credit.requested.eq(head.burst.valid & head.burst.ready),
+            credit.length.eq(head.burst.payload.length),
+            head.room.eq(credit.room),
         ]
         m.d.sync += credit.popped.eq(fifo.o.valid & fifo.o.ready)
 
-    def _faults(self, m: Module, issue: Issue, bursts: BurstWalk, writer, walked, halt) -> None:
-        control = self.control
-        m.d.sync += control.fault.eq(0)
-        for fault, code, index in (
-            (issue.fault, ErrorCode.MALFORMED, issue.index),
-            (bursts.fault, ErrorCode.ADDRESS_RANGE, walked),
-            (writer.fault, writer.fault_code, writer.index),
-        ):
-            with m.If(fault & ~halt):
-                m.d.sync += [
-                    control.fault.eq(1),
-                    control.fault_code.eq(code),
-                    control.fault_index.eq(index),
-                    halt.eq(1),
-                ]
-
-    def _levels(self, m: Module, issue: Issue, bursts: BurstWalk, jobs: SyncFIFO, writer) -> None:
+    def _levels(self, m: Module, head: Head, jobs: SyncFIFO, writer) -> None:
         running = Signal()
-        head = data.View(Job(), jobs.r_data)
+        first = data.View(Job(), jobs.r_data)
         m.d.comb += [
-            running.eq(bursts.busy | jobs.r_rdy | writer.busy),
-            self.control.idle.eq(~running & ~issue.held),
+            running.eq(head.busy | jobs.r_rdy | writer.busy),
+            self.control.idle.eq(~running & ~head.held),
             self.control.oldest_index.eq(
-                Mux(writer.busy, writer.index, Mux(jobs.r_rdy, head.index, issue.index))
+                Mux(writer.busy, writer.index, Mux(jobs.r_rdy, first.index, head.index))
             ),
-            self.busy.eq(running | (issue.held & ~issue.lacks_token)),
-            self.wait_token.eq(issue.lacks_token & ~running),
+            self.busy.eq(running | (head.held & ~head.lacks_token)),
+            self.wait_token.eq(head.lacks_token & ~running),
             self.wait_dram.eq(running & writer.wait_dram),
         ]
 

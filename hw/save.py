@@ -12,8 +12,8 @@ from codesign.latency import BURST_BEATS, SAVE_LENGTHS, SAVE_OUTSTANDING, SAVE_W
 from hw.axi import Burst, WriteBeat
 from hw.counting import count_both
 from hw.interfaces import ActRead, UnitControl, instructions
-from hw.issue import Issue, Job
-from hw.transfer import Buffers, BurstWalk, PlaceWalk, beats_bits
+from hw.issue import Head, Job, connect_head
+from hw.transfer import Buffers, PlaceWalk
 
 
 class Save(Component):
@@ -42,36 +42,31 @@ class Save(Component):
     def elaborate(self, platform):
         m = Module()
         arch, control = self._arch, self.control
-        m.submodules.issue = issue = Issue(arch, Opcode.SAVE)
-        m.submodules.bursts = bursts = BurstWalk(arch, beats_bits(arch))
+        m.submodules.head = head = Head(arch, Opcode.SAVE)
         m.submodules.words = words = _Words(arch)
         m.submodules.pack = pack = _Pack(arch)
         job = Signal(Job())
-        active, halt, begin = Signal(), Signal(), Signal()
-        connect(m, flipped(self.instructions), issue.instructions)
+        active, begin = Signal(), Signal()
+        connect_head(m, self, head)
         connect(m, words.act, flipped(self.act))
         connect(m, words.o, pack.i)
+        refused = self.done & self.error
         m.d.comb += [
-            issue.buffers.eq(self.buffers),
-            issue.now.eq(control.now),
-            issue.stop.eq(control.stop | halt),
-            issue.available.eq(control.available),
-            issue.ready.eq(~active),
-            control.take.eq(issue.take),
-            begin.eq(issue.valid & issue.ready),
-            bursts.i.valid.eq(begin),
-            bursts.i.payload.eq(issue.span),
-            bursts.stop.eq(control.stop | halt),
+            head.job.ready.eq(~active),
+            begin.eq(head.job.valid & head.job.ready),
             words.job.valid.eq(begin),
-            words.job.payload.eq(issue.job),
-            words.halt.eq(halt),
+            words.job.payload.eq(head.job.payload),
+            words.halt.eq(head.halt),
+            head.problem.eq(words.outside | refused),
+            head.problem_code.eq(Mux(refused, ErrorCode.AXI_WRITE, ErrorCode.ADDRESS_RANGE)),
+            head.problem_index.eq(job.index),
         ]
         with m.If(begin):
-            m.d.sync += [job.eq(issue.job), active.eq(1)]
-        drained = self._send(m, bursts, pack, halt)
+            m.d.sync += [job.eq(head.job.payload), active.eq(1)]
+        drained = self._send(m, head, pack)
         retired = Signal()
         m.d.comb += retired.eq(
-            active & drained & ~words.busy & ~pack.busy & ~bursts.busy & ~halt & ~control.stop
+            active & drained & ~words.busy & ~pack.busy & ~head.busy & ~head.halt & ~control.stop
         )
         with m.If(retired):
             m.d.sync += active.eq(0)
@@ -79,19 +74,18 @@ class Save(Component):
             control.retired.eq(retired),
             control.give.eq(Mux(retired, job.signal, 0)),
         ]
-        self._faults(m, issue, bursts, words, job, halt)
         m.d.comb += [
             control.retired_index.eq(job.index),
             control.retired_start.eq(job.start),
-            control.oldest_index.eq(Mux(active, job.index, issue.index)),
-            control.idle.eq(~active & ~issue.held),
-            self.busy.eq(active | (issue.held & ~issue.lacks_token)),
-            self.wait_token.eq(issue.lacks_token & ~active),
+            control.oldest_index.eq(Mux(active, job.index, head.index)),
+            control.idle.eq(~active & ~head.held),
+            self.busy.eq(active | (head.held & ~head.lacks_token)),
+            self.wait_token.eq(head.lacks_token & ~active),
             self.wait_dram.eq(active & self.data.valid & ~self.data.ready),
         ]
         return m
 
-    def _send(self, m: Module, bursts: BurstWalk, pack, halt):
+    def _send(self, m: Module, head: Head, pack):
         """Addresses ahead of data; returns whether every burst has been sent and answered."""
         bits = (BURST_BEATS - 1).bit_length()
         m.submodules.lengths = lengths = SyncFIFO(width=bits, depth=SAVE_LENGTHS)
@@ -99,10 +93,9 @@ class Save(Component):
         outstanding = Signal(range(SAVE_OUTSTANDING + 1))
         requested = self.burst.valid & self.burst.ready
         stopped = Signal()
-        m.d.sync += stopped.eq(halt | self.control.stop)
-        connect(m, bursts.o, flipped(self.burst))
+        m.d.sync += stopped.eq(head.halt | self.control.stop)
         m.d.comb += [
-            bursts.room.eq(lengths.w_rdy & (outstanding != SAVE_OUTSTANDING)),
+            head.room.eq(lengths.w_rdy & (outstanding != SAVE_OUTSTANDING)),
             lengths.w_en.eq(requested),
             lengths.w_data.eq(self.burst.payload.length),
             self.data.valid.eq(lengths.r_rdy & (pack.o.valid | stopped)),
@@ -116,22 +109,6 @@ class Save(Component):
             m.d.sync += sent.eq(Mux(self.data.payload.last, 0, sent + 1))
         count_both(m, outstanding, requested, self.done)
         return outstanding == 0
-
-    def _faults(self, m: Module, issue: Issue, bursts: BurstWalk, words, job, halt) -> None:
-        control = self.control
-        m.d.sync += control.fault.eq(0)
-        for fault, code, index in (
-            (issue.fault, ErrorCode.MALFORMED, issue.index),
-            (bursts.fault | words.outside, ErrorCode.ADDRESS_RANGE, job.index),
-            (self.done & self.error, ErrorCode.AXI_WRITE, job.index),
-        ):
-            with m.If(fault & ~halt):
-                m.d.sync += [
-                    control.fault.eq(1),
-                    control.fault_code.eq(code),
-                    control.fault_index.eq(index),
-                    halt.eq(1),
-                ]
 
 
 class _Words(Component):
