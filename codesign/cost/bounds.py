@@ -124,15 +124,17 @@ def demand_of(graph: ir.Graph, ops: Sequence[ir.Op]) -> Demand:
     made = {op.y for op in ops}
     read = dict.fromkeys(name for op in ops for name in ir.op_inputs(op))
     source = ir.op_inputs(first)[0]
+    root, factor = _before_upsampling(graph, source)
     outputs = graph.batch * prod(graph.tensors[last.y].shape)
     others = sum(prod(graph.tensors[at].shape) for at in read if at not in made and at != source)
     macs = graph.batch * sum(ir.macs(graph, op) for op in ops)
     return Demand(
         macs=macs,
-        operations=macs or outputs * _area(first),
+        operations=_distinct(first, factor, macs or outputs * _area(first)),
         dense=isinstance(first, ir.Conv2d) and not _depthwise(first),
-        reuse=_reuse(first),
-        inputs=graph.batch * (_reached(graph, first, source) + others),
+        reuse=_reuse(first, factor),
+        inputs=graph.batch
+        * (_reached(graph, first, source) // (prod(factor) if root != source else 1) + others),
         weights=sum(op.weight.size for op in ops if isinstance(op, ir.Conv2d)),
         outputs=outputs,
     )
@@ -153,8 +155,44 @@ def _area(op: ir.Op) -> int:
     return prod(op.window.kernel) if isinstance(op, _WINDOWED) else 1
 
 
-def _reuse(op: ir.Op) -> float:
-    return max(1.0, _area(op) / prod(op.window.stride)) if isinstance(op, _WINDOWED) else 1.0
+def _reuse(op: ir.Op, factor: ir.Pair) -> float:
+    if not isinstance(op, _WINDOWED):
+        return 1.0
+    spread = prod(factor) / prod(op.window.base_dilation)
+    return max(1.0, _area(op) * spread / prod(op.window.stride))
+
+
+def _before_upsampling(graph: ir.Graph, tensor: str) -> tuple[str, ir.Pair]:
+    """The map that a tensor is, upsampled by a factor."""
+    factor = 1, 1
+    while isinstance(op := graph.producer(tensor), ir.Upsample):
+        tensor, factor = op.x, (factor[0] * op.factor[0], factor[1] * op.factor[1])
+    return tensor, factor
+
+
+def _distinct(op: ir.Op, factor: ir.Pair, operations: int) -> int:
+    """Operations that are left where weights of positions that meet copies of one pixel are added
+    first."""
+    if factor == (1, 1) or not isinstance(op, ir.Conv2d | ir.AvgPool2d | ir.MaxPool2d):
+        return operations
+    for axis, copies in enumerate(factor):
+        kernel, window = op.window.kernel[axis], op.window
+        met = sum(
+            len(
+                {
+                    (
+                        phase * window.stride[axis]
+                        + tap * window.dilation[axis]
+                        - window.padding[2 * axis]
+                    )
+                    // copies
+                    for tap in range(kernel)
+                }
+            )
+            for phase in range(copies)
+        )
+        operations = -(-operations * met // (kernel * copies))
+    return operations
 
 
 def _reached(graph: ir.Graph, op: ir.Op, source: str) -> int:
@@ -170,10 +208,12 @@ def _reached(graph: ir.Graph, op: ir.Op, source: str) -> int:
 
 def _reached_lines(window: ir.Window, axis: int, extent: int, outputs: int) -> int:
     """Lines (axis 0) or columns (axis 1) of a map that a kernel reaches."""
-    before = window.padding[2 * axis]
+    before, apart = window.padding[2 * axis], window.base_dilation[axis]
+    last = apart * (extent - 1)
     return len({
         at
         for output in range(outputs)
         for tap in range(window.kernel[axis])
-        if 0 <= (at := output * window.stride[axis] + tap * window.dilation[axis] - before) < extent
+        if 0 <= (at := output * window.stride[axis] + tap * window.dilation[axis] - before) <= last
+        and at % apart == 0
     })  # fmt: skip

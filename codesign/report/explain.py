@@ -168,13 +168,16 @@ def _bytes(moved: Traffic) -> Layer:
 
 
 def _shape(graph: ir.Graph, ops: Sequence[ir.Op], copied: str) -> str:
-    """Such as ``3x32x32 > 16x32x32, 3x3/2``: channels, lines and columns, kernel and stride."""
+    """Such as ``3x32x32 > 16x32x32, 3x3/2``: channels, lines and columns, kernel and stride; of a
+    transposed convolution ``4x4*2``."""
     source, target = (ir.op_inputs(ops[0])[0], ops[-1].y) if ops else (copied, copied)
     text = f"{_by(graph.tensors[source].shape)} > {_by(graph.tensors[target].shape)}"
     window = getattr(ops[0], "window", None) if ops else None
     if window is None or window.kernel == (1, 1) == window.stride:
         return text
     stride = "" if window.stride == (1, 1) else f"/{max(window.stride)}"
+    if window.base_dilation != (1, 1):
+        stride = f"*{max(window.base_dilation)}"
     return f"{text}, {_by(window.kernel)}{stride}"
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codesign import ir
 from codesign.arch import preset
 from codesign.cost.bounds import (
     Bounds,
@@ -120,3 +121,31 @@ def test_there_must_be_an_operation():
     b = Builder(np.random.default_rng(0))
     with pytest.raises(ValueError, match="no operation"):
         demand_of(b.graph(b.input((4, 3, 3))), [])
+
+
+def test_upsampled_maps_count_as_what_they_are():
+    """A 3 by 3 kernel on an upsampled map meets 2 by 2 pixels; a transposed one counts inputs."""
+    tensors = {
+        "x": ir.Tensor("x", (2, 4, 4), 1.0, 0),
+        "u": ir.Tensor("u", (2, 8, 8), 1.0, 0),
+        "y": ir.Tensor("y", (3, 8, 8), 1.0, 0),
+        "z": ir.Tensor("z", (3, 8, 8), 1.0, 0),
+    }
+    full = np.ones(3, np.int32)
+
+    def conv(name, x, y, window):
+        weight = np.ones((3, 2, *window.kernel), np.int8)
+        return ir.Conv2d(name, x, y, weight, full, full, full, window)
+
+    ops = (
+        ir.Upsample("up", "x", "u", (2, 2)),
+        conv("same", "u", "y", ir.Window((3, 3), padding=(1, 1, 1, 1))),
+        conv("back", "x", "z", ir.Window((4, 4), padding=(2, 2, 2, 2), base_dilation=(2, 2))),
+    )
+    graph = ir.Graph("net", 1, tensors, ops, ("x",), ("y", "z"))
+    ir.verify(graph)
+    same, back = (demand_of(graph, (op,)) for op in ops[1:])
+    assert same.macs == 64 * 6 * 9
+    assert same.operations == 64 * 6 * 4
+    assert same.inputs == back.inputs == 32
+    assert back.operations == back.macs == 16 * 6 * 16
