@@ -41,7 +41,10 @@ def transpose_conv(scope: Scope, op: Operator) -> None:
     except ValueError as error:
         raise scope.unsupported(op, str(error)) from error
     weight = turned(values.transpose(3, 0, 1, 2), 1)
-    convolution(scope, op, x, weight, scales, window, 1, operand=_X, bias_operand=_BIAS, twice=True)
+    # LiteRT's kernels round once here (as XNNPACK's do), but for its reference kernel
+    convolution(
+        scope, op, x, weight, scales, window, 1, operand=_X, bias_operand=_BIAS, twice=False
+    )
 
 
 def _before(size: int, kernel: int, stride: int, same: bool) -> int:
