@@ -73,7 +73,7 @@ def build_open(overlay: Overlay, chipdb: Path, database: Path) -> Path:
 
 
 def run(command: Sequence[str], folder: Path) -> None:
-    """Run a tool in a folder; its output goes to the terminal.
+    """Run a tool in a folder; the end of its output is in the error where it fails.
 
     Raises
     ------

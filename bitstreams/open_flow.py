@@ -21,7 +21,6 @@ def synthesis(design: Design) -> str:
     return textwrap.dedent(f"""\
         # {name}: yosys -s {name}.ys
         read_verilog {name}.v
-        hierarchy -check -top {MODULE}
         synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {MODULE}
         write_json {name}.json
         """)
