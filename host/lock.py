@@ -29,6 +29,8 @@ class BoardLock:
         The board is taken; the message names the process.
     """
 
+    _file = -1
+
     def __init__(self, board: str, folder: Path | None = None) -> None:
         name = re.sub(r"[^\w.-]+", "-", board)
         self.path = Path(folder or tempfile.gettempdir()) / f"codesign-{name}.lock"
@@ -47,6 +49,10 @@ class BoardLock:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    def __del__(self) -> None:
+        # a device that a notebook has forgotten cannot be closed any more
+        self.release()
 
     def __enter__(self) -> BoardLock:
         return self

@@ -109,7 +109,9 @@ def _label(read: Read, folder: str, kind: str, number: int) -> str:
 def _try(read: Read, path: str) -> str | None:
     try:
         return read(path).strip()
-    except FileNotFoundError:
+    except ConnectionError:
+        raise
+    except OSError:  # none there, or one that is off: drivers answer ENODATA, EAGAIN, ENXIO
         return None
 
 

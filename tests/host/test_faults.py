@@ -1,5 +1,6 @@
 """Every fault ends in an error that says what to do, and leaves a device that works."""
 
+import gc
 import multiprocessing
 import os
 
@@ -241,4 +242,11 @@ def test_one_process_twice_on_a_board(tmp_path):
         BoardLock("board", tmp_path)
     lock.release()
     lock.release()
+    BoardLock("board", tmp_path).release()
+
+
+def test_a_lock_that_nobody_holds_any_more_is_given_back(tmp_path):
+    lock = BoardLock("board", tmp_path)
+    del lock
+    gc.collect()
     BoardLock("board", tmp_path).release()

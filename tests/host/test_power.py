@@ -1,5 +1,6 @@
 """Readers of power: hwmon files in a folder or from afar, sampled functions, a meter's log."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,23 @@ def test_rails_are_read_from_afar():
     meter = rail_meter(read, period_s=0.001)
     meter.start()
     assert meter.stop() > 0
+
+
+def test_a_sensor_that_is_off_hides_no_other(tmp_path):
+    root = hwmon(tmp_path, IRPS5401, INA226)
+
+    def read(path: str) -> str:
+        if path.endswith("hwmon0/power1_input"):
+            raise OSError(errno.ENODATA, "No data available")
+        return read_local(path)
+
+    assert [rail.name for rail in find_rails(read, root)] == ["irps5401/pout1", "ina226/power1"]
+
+    def lost(path: str) -> str:
+        raise ConnectionResetError(path)
+
+    with pytest.raises(ConnectionResetError):
+        find_rails(lost, root)
 
 
 def test_the_rail_that_measures_all_is_chosen(tmp_path):
