@@ -207,8 +207,9 @@ class Accelerator:
             Wall-clock time to run for, at least.
         """
         self.run(*inputs)
-        batches, begin = self._batches, time.perf_counter()
+        batches = self._batches
         meter.start()
+        begin = time.perf_counter()
         try:
             while time.perf_counter() - begin < seconds:
                 self.run(*inputs)
@@ -216,8 +217,8 @@ class Accelerator:
             with contextlib.suppress(Exception):
                 meter.stop()
             raise
+        taken = time.perf_counter() - begin  # a meter's log may take seconds to get there
         joules = meter.stop()
-        taken = time.perf_counter() - begin
         count = self._batches - batches
         return self.report().with_measured(joules / count, taken / count)
 

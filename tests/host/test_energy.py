@@ -1,6 +1,7 @@
 """Energy in reports: modelled from counters, measured by a meter, told to `codesign calibrate`."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ MODEL = EnergyModel(
     "xc7", "pynq-z2", "literature", 1.0, 1.5, EVENTS,
     {"conv": {"dense_mac": 4800.0, "act_byte": 100.0}},
 )  # fmt: skip
+LATE_S = 0.5
 COUNTERS = {"CALC_ACTIVE": 1000, "READ_BEATS": 40, "WRITE_BEATS": 2}
 
 
@@ -93,6 +95,21 @@ def test_a_meter_gives_the_total_and_the_model_its_split(accelerator, device):
     assert energy.dram_uj / energy.static_uj == pytest.approx(modelled.dram_uj / modelled.static_uj)
     assert "uJ measured (compute" in str(report)
     assert accelerator.report().energy.source == "modelled"
+
+
+class Slow(Steady):
+    """A meter whose log gets there late."""
+
+    def stop(self) -> float:
+        time.sleep(LATE_S)
+        return super().stop()
+
+
+def test_waiting_for_the_meter_is_no_time_of_the_inference(accelerator, device):
+    before = len(device.runs)
+    report = accelerator.measure(Slow(), np.zeros((2, 5, 2, 3), np.int8), seconds=0.02)
+    runs = len(device.runs) - before - 1  # the first one is not measured
+    assert report.energy.seconds * runs < LATE_S
 
 
 def test_a_run_that_fails_leaves_no_meter_running(accelerator, device):
