@@ -171,13 +171,14 @@ def _worth_panels(work: Work, cycles: float | None) -> bool:
 
 
 def _by_panels(context: Context, work: Work) -> Iterator[tuple[Cost, tuple[Group, ...]]]:
-    """The group on panels of several widths, the widest that fit."""
+    """The group on panels of several widths, the widest that fit; a single one has shorter lines on
+    the chip than in DRAM, where they begin at what a transfer can start at."""
     width, unit = work.storages[work.layers[-1].target].width, step(work)
     tried = set[int]()
     fitting = 0
     for count in _PANELS:
-        size = -(-width // (count * unit)) * unit
-        if size >= width or size in tried:
+        size = min(width, -(-width // (count * unit)) * unit)
+        if size in tried:
             continue
         tried.add(size)
         found = _on_panels(context, panels(work, size))
