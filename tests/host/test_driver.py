@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from codesign.artifact import MANIFEST_DIGEST, manifest_digest
+from codesign.artifact import FORMAT_VERSION, MANIFEST_DIGEST, manifest_digest
 from host.device import Overlay
 from host.driver import Accelerator
 from host.errors import AcceleratorError, DeviceMismatchError, ProgramFileError
@@ -288,9 +288,8 @@ def test_programs_are_checked(tmp_path):
     path.write_bytes(b"no zip")
     with pytest.raises(ProgramFileError, match="is not a program"):
         accelerator.load(path)
-    with pytest.raises(
-        ProgramFileError, match="has format 2, this driver reads 3; compile the network again"
-    ):
+    message = f"has format 2, this driver reads {FORMAT_VERSION}; compile the network again"
+    with pytest.raises(ProgramFileError, match=message):
         accelerator.load(write_program(path, manifest(format=2)))
     with pytest.raises(ProgramFileError, match="image does not match its digest"):
         accelerator.load(write_program(path, manifest(image_sha256="0")))
