@@ -7,6 +7,7 @@ quantiser makes them, and QONNX ones, which Brevitas exports, keep their own sca
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -208,6 +209,11 @@ def _on_host(scope: Scope, node: Node) -> None:
     axis = int(scope.attribute(node, "axis", default))
     if axis % rank != 1 or scope.attribute(node, "select_last_index", 0):
         raise scope.unsupported(node, f"it is over axis {axis} of {rank}; channels are accepted")
+    if node.kind == "Softmax" and scope.model.opset < 13 and math.prod(value.extents[1:]) > 1:
+        raise scope.unsupported(
+            node, f"it is over all of {list(value.extents)}, as Softmax was before opset 13; "
+            "channels are accepted: convert the model to opset 13"
+        )  # fmt: skip
     if not value.steps:
         scope.value(node)  # somebody reads it, quantised or not
     step = {"Softmax": "softmax", "ArgMax": "argmax"}[node.kind]

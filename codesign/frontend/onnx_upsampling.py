@@ -116,7 +116,8 @@ def _scales(scope: Scope, node: Node, extents: Pair) -> list[Fraction]:
     by_axis = dict(zip(axes, numbers, strict=True))
     if sized and scope.attribute(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
         raise scope.unsupported(node, "it keeps the aspect ratio; give the scales instead")
-    moved = [axis for axis in (0, 1) if not sized and by_axis.get(axis, 1.0) != 1.0]
+    whole = (scope.model.batch, scope.map(node)[1][0]) if sized else (1, 1)
+    moved = [axis for axis in (0, 1) if by_axis.get(axis, whole[axis]) != whole[axis]]
     if moved:
         raise scope.unsupported(node, f"it resizes axis {moved[0]}; height and width are accepted")
     found = []

@@ -206,7 +206,12 @@ def _window(
             total = max((-(-extent // step) - 1) * step + reach - extent, 0)
             before = total // 2 if mode == "SAME_UPPER" else total - total // 2
             behind = total - before
-        elif up and mode == "NOTSET":
+        elif up and mode == "VALID" and (extent - reach) % step:
+            raise scope.unsupported(
+                node, "its ceil_mode with auto_pad VALID means one thing to ONNX, another to ONNX "
+                "Runtime; give pads instead"
+            )  # fmt: skip
+        elif up:
             behind = max(behind, _reach(extent, before, behind, reach, step))
         sides += [before, behind]
     window = Window(kernel, stride, (sides[0], sides[1], sides[2], sides[3]), dilation)

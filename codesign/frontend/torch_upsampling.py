@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch.fx import Node
 
 from codesign.frontend import network as net
@@ -40,11 +41,14 @@ def transposed(
 
 
 def upsample(scope: Scope, node: Node) -> net.Op:
-    """interpolate(mode="nearest"): pixel floor(place * input / output), in float32 as in torch."""
-    indices = []
-    for extent, size in zip(scope.input_shape(node)[1:], scope.shape(node)[1:], strict=True):
-        places = np.arange(size, dtype=np.float32) * np.float32(extent / size)
-        indices.append(np.minimum(np.floor(places).astype(int), extent - 1).tolist())
+    """interpolate(mode="nearest"): torch itself tells, of a map of places, which it takes. A factor
+    that is no whole number says more than the extents."""
+    _, height, width = scope.input_shape(node)
+    lines, columns = torch.arange(height), torch.arange(width)
+    places = torch.stack(torch.meshgrid(lines, columns, indexing="ij"))[None].float()
+    target: Any = node.target
+    (y, x) = target(places, *node.args[1:], **node.kwargs)[0].int()
+    indices = y[:, 0].tolist(), x[0].tolist()
     return _upsample(scope, node, indices, "scale by whole numbers")
 
 

@@ -164,9 +164,18 @@ NODES: dict[str, tuple[Callable[[Model], object], str]] = {
         lambda m: m.add("Resize", "", np.array([1, 1, 1.5, 2], np.float32), mode="nearest"),
         "Resize node 'resize0' is not supported: .*does not repeat every pixel equally often",
     ),
+    "resizing of channels": (
+        lambda m: m.add("Resize", "", "", np.array([1, 6, 16, 16]), mode="nearest"),
+        "Resize node 'resize0' is not supported: it resizes axis 1; height and width",
+    ),
     "linear resizing": (
         lambda m: m.add("Resize", "", np.array([1, 1, 2, 2], np.float32), mode="linear"),
         "Resize node 'resize0' is not supported: its mode is 'linear'; 'nearest' is accepted",
+    ),
+    "a pool whose extents nobody agrees on": (
+        lambda m: m.add("MaxPool", kernel_shape=[3, 3], strides=[2, 2], auto_pad="VALID",
+                        ceil_mode=1),
+        "MaxPool node 'maxpool0' is not supported: its ceil_mode with auto_pad VALID",
     ),
     "an operator that no unit has": (
         lambda m: m.add("LSTM", np.ones((1, 4, 3), np.float32), np.ones((1, 4, 1), np.float32)),
@@ -252,6 +261,21 @@ def test_nodes(name: str) -> None:
     model = Model([1, 3, 8, 8])
     build(model)
     refused(model.proto(rank=4), CodesignError, match)
+
+
+def test_softmax_over_whole_maps() -> None:
+    """Before opset 13, axis 1 means all of channels, height and width."""
+    model = Model([1, 3, 8, 8])
+    model.add("Softmax", axis=1)
+    refused(model.proto(rank=4, opset=12), UnsupportedOpError, r"over all of \[3, 8, 8\].*opset 13")
+    import_float(from_proto(pooled_softmax().proto(rank=4, opset=12), "net"))
+
+
+def pooled_softmax() -> Model:
+    model = Model([1, 3, 8, 8])
+    model.add("GlobalAveragePool")
+    model.add("Softmax", axis=1)
+    return model
 
 
 def test_other_formats() -> None:

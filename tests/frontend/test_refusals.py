@@ -115,6 +115,7 @@ FUNCTIONS: list[tuple[Callable[..., torch.Tensor], str]] = [
     (lambda x: x.split(4, 3)[0], "it is along axis 3 of 4; along channels (axis 1)"),
     (lambda x: x[:, :, 1:], "aten.slice.Tensor"),
     (lambda x: fn.interpolate(x, size=(12, 16)), "(12, 16) of (8, 8), which does not repeat"),
+    (lambda x: fn.interpolate(x, scale_factor=3.1), "(24, 24) of (8, 8), which does not repeat"),
     (lambda x: fn.interpolate(x, scale_factor=2, mode="bilinear"), "use mode='nearest'"),
     (lambda x: fn.pad(x, (1, 1, 1, 1), mode="reflect"), "pad with zeros"),
     (lambda x: x.permute(0, 2, 3, 1), "accepted are conv2d, conv_transpose2d, linear"),
