@@ -79,6 +79,11 @@ class Geometry:
         height, width = (min(self.out_stride, extent) for extent in self.target)
         return tuple((y, x) for y in range(height) for x in range(width))
 
+    @property
+    def padding_alone(self) -> bool:
+        """Whether the outputs of a phase meet nothing but padding."""
+        return not all(self.rows[y] and self.columns[x] for y, x in self.phases)
+
 
 def geometry(
     where: str,

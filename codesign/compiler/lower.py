@@ -218,8 +218,7 @@ class _Lowering:
         if self.views[op.x].flat:
             raise UnsupportedOpError(f"{where} pools a flattened map; pool before flattening")
         view, at = self._windowed(op, self.views[op.x])
-        alone = not all(at.rows[y] and at.columns[x] for y, x in at.phases)
-        if alone and not view.plain:  # some phases have padding alone, and all are of one mode
+        if at.padding_alone and not view.plain:  # for some phases, and all are of one mode
             view, at = self._windowed(op, self.whole(op.x))
         blocks: list[Block] = []
         for phase in at.phases:
@@ -231,7 +230,7 @@ class _Lowering:
         average = isinstance(op, ir.AvgPool2d)
         layer = Layer(
             op.name, where, type(op).__name__, view.map, op.y,
-            Mode.DEPTHWISE if average or alone else Mode.MAX, at.stride,
+            Mode.DEPTHWISE if average or at.padding_alone else Mode.MAX, at.stride,
             self.zero(op.x) if average else INT8_MIN, tuple(blocks), self.zero(op.y),
             out_stride=at.out_stride, step=at.step,
         )  # fmt: skip

@@ -105,6 +105,12 @@ def test_weights_that_do_not_fit_one_tap_take_the_fewest():
     assert not list(kernels.summands(0 * weight))
 
 
+def test_a_maximum_of_padding_alone_on_an_upsampled_map():
+    b = builder()
+    x = b.upsample(b.input((4, 1, 2)), (2, 2))
+    compile_and_check(b.graph(b.max_pool(x, (3, 3), (3, 3), (4, 0, 2, 0))))
+
+
 def test_a_sum_joins_the_copy_of_an_upsampled_map():
     b = builder()
     x = b.input((4, 4, 6))
