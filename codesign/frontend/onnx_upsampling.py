@@ -71,6 +71,11 @@ def _extents(
         size = whole - first - last
         if wanted or mode.startswith("SAME"):
             size = wanted[axis] if wanted else stride[axis] * shape[axis + 1]
+            if not wanted and size > whole:
+                raise scope.unsupported(
+                    node, f"its auto_pad {mode} of a kernel {kernel} below its stride {stride} "
+                    "means one thing to ONNX, another to ONNX Runtime; give output_shape"
+                )  # fmt: skip
             cut = max(0, whole - size)
             first = cut // 2 if mode == "SAME_UPPER" else cut - cut // 2
         before.append(first)

@@ -56,8 +56,11 @@ def _linear_part(
         padded, window = _pad(x, op.window, 0.0), op.window
         return functional.conv2d(padded, weight, bias, window.stride, 0, window.dilation, op.groups)
     if isinstance(op, net.AvgPool2d):
-        padded, kernel = _pad(x, op.window, 0.0), op.window.kernel
-        mean = functional.avg_pool2d(padded, kernel, op.window.stride)
+        window, kernel, groups = op.window, op.window.kernel, x.shape[1]
+        ones = torch.full((groups, 1, *kernel), 1 / (kernel[0] * kernel[1]))
+        mean = functional.conv2d(
+            _pad(x, window, 0.0), ones, None, window.stride, 0, window.dilation, groups
+        )
         if op.counted is None:
             return mean
         _, channels, height, width = x.shape

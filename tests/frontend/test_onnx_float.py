@@ -82,6 +82,19 @@ def windows() -> dict[str, Callable[[Model], object]]:
     }
 
 
+@pytest.mark.parametrize("counted", [0, 1])
+def test_dilated_means(counted: int) -> None:
+    """Of opset 19."""
+    model = Model(["N", 4, 8, 8])
+    model.add("AveragePool", kernel_shape=[3, 2], dilations=[2, 3], pads=[1, 1, 1, 1],
+              count_include_pad=counted)  # fmt: skip
+    proto, x = model.proto(rank=4, opset=19), random(1, 4, 8, 8)
+    network = import_float(from_proto(proto, "net"))
+    (expected,) = ReferenceEvaluator(proto).run(None, {"x": x})
+    found = execute(network, x)[network.outputs[0]]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", windows())
 def test_windows(name: str) -> None:
     model = Model(["N", 4, 8, 8])

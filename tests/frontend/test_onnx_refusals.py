@@ -160,6 +160,11 @@ NODES: dict[str, tuple[Callable[[Model], object], str]] = {
         lambda m: m.add("ConvTranspose", np.ones((3, 2, 2, 2), np.float32), pads=[3, 0, 0, 0]),
         "ConvTranspose node 'convtranspose0' is not supported: .*more than its kernel",
     ),
+    "a stride above the kernel that is cut to the same": (
+        lambda m: m.add("ConvTranspose", np.ones((3, 2, 2, 2), np.float32), strides=[3, 3],
+                        auto_pad="SAME_UPPER"),
+        "ConvTranspose node 'convtranspose0' is not supported: .*give output_shape",
+    ),
     "resizing of a half": (
         lambda m: m.add("Resize", "", np.array([1, 1, 1.5, 2], np.float32), mode="nearest"),
         "Resize node 'resize0' is not supported: .*does not repeat every pixel equally often",
