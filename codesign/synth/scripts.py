@@ -62,7 +62,7 @@ def script(
 
 def _xcup(options: str, top: str, ultra: str | None) -> list[str]:
     """``synth_xilinx`` in pieces, with the DSPs of 7 Series and memories in UltraRAM."""
-    step = f"synth_xilinx {options} -uram -run"
+    step = f"synth_xilinx {options} -run"
     steps = [
         f"{step} begin:map_dsp",
         f"synth_xilinx -family xc7 -top {top} -run map_dsp:coarse",
@@ -71,5 +71,8 @@ def _xcup(options: str, top: str, ultra: str | None) -> list[str]:
         f"{step} coarse:map_memory",
     ]
     if ultra is not None:
-        steps.append(f'setattr -set ram_style "ultra" t:$mem_v2 c:{ultra} %i')
+        # not synth_xilinx -uram, which would take UltraRAM for other large memories, too
+        chosen = f"t:$mem_v2 c:{ultra} %i"
+        steps.append(f"memory_libmap -lib +/xilinx/urams.txt {chosen}")
+        steps.append("techmap -map +/xilinx/urams_map.v")
     return [*steps, f"{step} map_memory:"]

@@ -163,16 +163,16 @@ def test_memories_go_into_ultra_ram_where_told() -> None:
     memory = """
     module t(input clk, we, input [11:0] wa, ra, input [63:0] d, output reg [63:0] q, p);
       reg [63:0] big [0:4095];
-      reg [63:0] other [0:511];
+      reg [63:0] other [0:4095];
       always @(posedge clk) begin
-        if (we) begin big[wa] <= d; other[wa[8:0]] <= d; end
+        if (we) begin big[wa] <= d; other[wa] <= d; end
         q <= big[ra];
-        p <= other[ra[8:0]];
+        p <= other[ra];
       end
     endmodule
     """
     figures = resources(synthesize(memory, "t", "verilog", family="xcup", ultra="*big*"))
-    assert (figures.uram, figures.ramb36) == (1, 1)
+    assert (figures.uram, figures.ramb36) == (1, 8)
 
 
 def test_equal_modules_are_synthesised_once_and_counted_each() -> None:
