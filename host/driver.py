@@ -63,8 +63,8 @@ class Accelerator:
         self._batches = 0
         self._watch = Stopwatch(device)
 
-    def load(self, program: str | os.PathLike[str]) -> None:
-        """Put a program file on the device and run its part ``setup``.
+    def load(self, program: str | os.PathLike[str]) -> Accelerator:
+        """Put a program file on the device and run its part ``setup``; returns this accelerator.
 
         Raises
         ------
@@ -87,6 +87,7 @@ class Accelerator:
         self.unload()
         with self._alone():
             self._session = Session(self._device, manifest, image, self._settings)
+        return self
 
     def run(self, *inputs: Array) -> Outputs:
         """The network's outputs for its inputs, each [samples, C, H, W].

@@ -50,7 +50,8 @@ class EnergyModel:
     family, board:
         Whose coefficients these are.
     origin:
-        "literature", or what they were fitted to.
+        "literature", with "; static power assumed" where no source tells the board's own, or what
+        they were fitted to.
     uncertainty:
         The true energy lies within a factor of 1 + this, as far as the coefficients' sources tell.
     static_w:

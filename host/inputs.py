@@ -34,11 +34,11 @@ def check_inputs(tables: Sequence[MapTable], inputs: Sequence[Array]) -> Given:
     if len(inputs) != len(tables):
         names = [table.layout.name for table in tables]
         raise TypeError(f"{len(inputs)} inputs are given, the program takes {names}")
-    arrays = tuple(_checked(table, x) for table, x in zip(tables, inputs, strict=True))
-    kinds = {(len(x), x.dtype == np.int8) for x in arrays}
-    if len(kinds) != 1:
-        raise ValueError("all inputs must have as many samples, and all be codes or none")
-    ((samples, codes),) = kinds
+    arrays = tuple(map(_checked, tables, inputs))
+    samples, codes = len(arrays[0]), arrays[0].dtype == np.int8
+    for x in arrays[1:]:
+        if (len(x), x.dtype == np.int8) != (samples, codes):
+            raise ValueError("all inputs must have as many samples, and all be codes or none")
     return Given(arrays, samples, not codes)
 
 
@@ -53,7 +53,7 @@ def _checked(table: MapTable, x: Array) -> Array:
             f"input {layout.name!r} has shape {x.shape}; the program takes "
             f"(samples, {', '.join(map(str, layout.shape))})"
         )
-    if x.dtype != np.int8 and not np.issubdtype(x.dtype, np.floating):
+    if x.dtype.kind != "f" and x.dtype != np.int8:
         raise TypeError(
             f"input {layout.name!r} has type {x.dtype}; give int8 codes or floating-point values"
         )

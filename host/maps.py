@@ -16,7 +16,8 @@ from host.manifest import MapLayout
 
 Codes = npt.NDArray[np.int8]
 Array = npt.NDArray[Any]
-_LOW, _HIGH, _CODES = -128, 127, 256
+_CODES = 256
+_HALF, _LOW, _HIGH = (np.array(value) for value in (0.5, -128.0, 127.0))
 
 
 class MapTable:
@@ -55,6 +56,7 @@ class MapTable:
         self._bytes: ByteArray = self._staged.view(np.uint8)
         self._codes: Codes = self._staged[:-1].reshape(self.shape)
         self._steps = np.empty(self.shape)
+        self._scale, self._zero_point = np.array(layout.scale), np.array(float(layout.zero_point))
         self._positions = np.ascontiguousarray(positions[:, : layout.shape[0]], np.intp)
         self._values = self.dequantize(np.arange(_CODES, dtype=np.uint8).view(np.int8))
 
@@ -105,11 +107,13 @@ class MapTable:
         return self._values.take(buffer.take(self._positions))
 
     def _quantize(self, values: Array, steps: npt.NDArray[np.float64], codes: Codes) -> None:
-        np.divide(values, self.layout.scale, out=steps, dtype=np.float64)
-        np.add(steps, 0.5, out=steps)
-        np.floor(steps, out=steps)
-        np.add(steps, self.layout.zero_point, out=steps)
-        # ufuncs alone: numpy's functions around them cost as much as the work itself
+        # ufuncs alone, on arrays of one type: numpy's functions around them, and its own
+        # temporaries where types differ, cost as much as the work itself
+        steps[...] = values
+        np.divide(steps, self._scale, steps)
+        np.add(steps, _HALF, steps)
+        np.floor(steps, steps)
+        np.add(steps, self._zero_point, steps)
         np.maximum(steps, _LOW, out=steps)
         np.minimum(steps, _HIGH, out=steps)
         if math.isnan(np.minimum.reduce(steps, axis=None)):

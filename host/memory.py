@@ -68,13 +68,19 @@ class Memory:
         return chosen
 
     def free(self) -> None:
-        """Give all back. Where the device is out of reach its memory went with it."""
+        """Give all back. Where the device is out of reach its memory went with it; what else fails
+        is raised once every buffer was tried."""
+        failure: Exception | None = None
         while self._buffers:
             _, buffer = self._buffers.popitem()
             try:
                 buffer.free()
             except ConnectionError:
                 continue
+            except Exception as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     def _allocate(
         self, device: Device, manifest: Manifest, name: str, size: int, needed: Mapping[str, int]
@@ -85,7 +91,8 @@ class Memory:
             raise AllocationError(
                 f"{self._device_name} has no {size:,} bytes left for buffer {name!r} (program "
                 f"{manifest.name!r} takes {sum(needed.values()):,} in all): unload other programs, "
-                "restart other notebooks, or give the board a larger pool (boot argument cma=...)"
+                "restart other notebooks, or give the board a larger pool (boot argument cma=...); "
+                f"the device says: {error}"
             ) from error
 
     def _check(self, name: str, size: int, bits: int, alignment: int) -> None:

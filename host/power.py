@@ -121,8 +121,8 @@ def board_rails(rails: Sequence[Rail], names: Sequence[str] = ()) -> list[Rail]:
     Raises
     ------
     ValueError
-        A name is no rail's, there are no rails, or several could be the one: adding a regulator's
-        output to its input would count twice.
+        A name is no rail's, or not exactly one rail has a chip that measures a supply as a whole:
+        a regulator's output is a part of the board's power, and added to its input counts twice.
     """
     known = ", ".join(rail.name for rail in rails) or "none"
     if names:
@@ -130,7 +130,7 @@ def board_rails(rails: Sequence[Rail], names: Sequence[str] = ()) -> list[Rail]:
         if unknown := [name for name in names if name not in by_name]:
             raise ValueError(f"no rail is called {unknown[0]!r}; there are: {known}")
         return [by_name[name] for name in names]
-    whole = [rail for rail in rails if rail.chip.startswith(_BOARD_CHIPS)] or list(rails)
+    whole = [rail for rail in rails if rail.chip.startswith(_BOARD_CHIPS)]
     if len(whole) != 1:
         raise ValueError(
             f"which rails are the board's power is not clear (there are: {known}): name those to "

@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from host.device import ByteArray, Overlay
-from host.errors import DeviceMismatchError
+from host.errors import DeviceMismatchError, DriverError
 from host.lock import BoardLock
 
 MODULE = "codesign_top"
 """Name of the accelerator's IP, whichever vendor and library Vivado gives it."""
+_BOARD_NAME = Path("/proc/device-tree/chosen/pynq_board")
 _WORD = 0xFFFFFFFF
 _POLL_S = 20e-6
 _RECONNECT_S, _RECONNECT_POLL_S = 5.0, 0.05
@@ -34,8 +35,8 @@ _TOLERANCE = 1e-3
 class PynqBuffer:
     """A contiguous buffer of PYNQ's."""
 
-    def __init__(self, buffer: Any, address: int) -> None:
-        self._buffer = buffer
+    def __init__(self, buffer: Any, address: int, remote: bool) -> None:
+        self._buffer, self._remote = buffer, remote
         self._array: ByteArray = np.asarray(buffer)
         self._address = address
 
@@ -51,17 +52,17 @@ class PynqBuffer:
 
     def flush(self) -> None:
         """Write the processor's cache, or the remote copy, to the board's memory."""
-        with _connection():
+        with _connection(self._remote):
             self._buffer.flush()
 
     def invalidate(self) -> None:
         """Read back what the accelerator wrote."""
-        with _connection():
+        with _connection(self._remote):
             self._buffer.invalidate()
 
     def free(self) -> None:
         """Give the memory back."""
-        with _connection():
+        with _connection(self._remote):
             self._buffer.freebuffer()
 
 
@@ -84,6 +85,8 @@ class PynqDevice:
     ------
     FileNotFoundError
         One of the overlay's files is missing.
+    DriverError
+        On the board itself, this process is not root's.
     DeviceBusyError
         Another process uses the board.
     DeviceMismatchError
@@ -105,6 +108,11 @@ class PynqDevice:
             self._device = _active(pynq) if device is None else device
         self._remote = bool(self._device.has_capability("REMOTE"))
         self._where = str(self._device.ip_addr) if self._remote else "this board"
+        if not self._remote and os.geteuid() != 0:
+            raise DriverError(
+                "PYNQ reaches the board's registers as root alone: run Python with sudo -E in "
+                "PYNQ's environment, or in the board's Jupyter, which runs as root"
+            )
         self._lock = BoardLock(self._where)
         try:
             with _connection():
@@ -145,12 +153,17 @@ class PynqDevice:
     @property
     def name(self) -> str:
         """The board's name and, where it is another machine, its address."""
-        return f"{self._device.name} at {self._where}" if self._remote else str(self._device.name)
+        if self._remote:
+            return f"{self._device.name} at {self._where}"
+        try:  # PYNQ itself calls every local board by its driver's name
+            return _BOARD_NAME.read_text().strip("\0\n ") or str(self._device.name)
+        except OSError:
+            return str(self._device.name)
 
     @property
     def clock_hz(self) -> float:
         """As the clock's registers have it now."""
-        with _connection():
+        with _connection(self._remote):
             return 1e6 * float(self._clocks.get_pl_clk(0))
 
     @property
@@ -188,23 +201,28 @@ class PynqDevice:
                 address = int(buffer.device_address)
         except RuntimeError as error:
             raise MemoryError(
-                f"{self.name} has no {nbytes} contiguous bytes left ({error}); free other buffers, "
-                "or restart what holds them"
+                f"{self.name} gives no {nbytes} contiguous bytes: {error}; where memory is short, "
+                "free other buffers, or restart what holds them"
             ) from error
-        made = PynqBuffer(buffer, address)
-        made.array[:] = 0
-        made.flush()
+        made = PynqBuffer(buffer, address, self._remote)
+        try:
+            made.array[:] = 0
+            made.flush()
+        except BaseException:
+            with suppress(Exception):
+                made.free()
+            raise
         return made
 
     def read_register(self, offset: int) -> int:
         """The 32-bit register at byte ``offset``."""
-        with _connection():
+        with _connection(self._remote):
             # PYNQ 3.1 reads remote values from 2^31 on as negative ones
             return int(self._mmio.read(offset)) & _WORD
 
     def write_register(self, offset: int, value: int) -> None:
         """Write 32 bits to the register at byte ``offset``."""
-        with _connection():
+        with _connection(self._remote):
             self._mmio.write(offset, int(value))
 
     def wait(self) -> None:
@@ -234,8 +252,8 @@ def _pynq() -> Any:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "package 'pynq' is not installed: it is on every PYNQ image; for a remote board, "
-            "pip install 'codesign[pynq31]' (Zynq-7000) or 'codesign[pynq40]', on Python 3.10 to "
-            "3.12",
+            "pip install -e '.[pynq31]' (Zynq-7000) or '.[pynq40]' in a checkout of the project, "
+            "on Python 3.10 to 3.12",
             name="pynq",
         ) from error
     return pynq
@@ -255,12 +273,16 @@ def _active(pynq: Any) -> Any:
 
 
 @contextmanager
-def _connection() -> Iterator[None]:
-    """What gRPC and PYNQ raise where a board does not answer, as ``ConnectionError``."""
+def _connection(opened: bool = False) -> Iterator[None]:
+    """What gRPC and PYNQ raise where a board does not answer, as ``ConnectionError``.
+
+    ``opened``: what is used was made on a remote board before. One that has restarted meanwhile
+    answers, and knows nothing of it; PYNQ tells that as a ``RuntimeError``.
+    """
     try:
         yield
     except Exception as error:
-        if _is_unreachable(error):
+        if _is_unreachable(error) or (opened and type(error) is RuntimeError):
             raise ConnectionError(_first_line(error)) from error
         raise
 

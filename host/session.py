@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,13 +10,16 @@ import numpy as np
 
 from host.control import Control
 from host.device import ByteArray, Device
-from host.errors import DeviceLostError
+from host.errors import DeviceLostError, DeviceTimeoutError
 from host.inputs import Array
 from host.manifest import Manifest, MapLayout
 from host.maps import Codes, MapTable, check_apart
 from host.memory import Memory, slot_name
 
 _NO_RECORDS: ByteArray = np.zeros(0, np.uint8)
+_written: list[Memory] = []
+"""Buffers of failed loads whose reset did not end: the logic may still write there, so they are
+kept as long as this process."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,7 @@ class Session:
             try:
                 self._prepare()
             except BaseException:
-                # what a failing device says first is what is wrong
-                with contextlib.suppress(Exception):
-                    self.close()
+                self._give_up()
                 raise
 
     def pack(self, slot: int, inputs: Iterable[Array]) -> None:
@@ -168,6 +168,15 @@ class Session:
             # nothing can be stopped any more; what the driver holds is given up all the same
             self._ready = False
         self._memory.free()
+
+    def _give_up(self) -> None:
+        """After an error, which is what is wrong: what fails here is not told."""
+        try:
+            self.close()
+        except DeviceTimeoutError:
+            _written.append(self._memory)
+        except Exception:  # the device fails on
+            self._ready = False
 
     def _prepare(self) -> None:
         self._ready = self._finished = False

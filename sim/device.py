@@ -25,16 +25,19 @@ _BASE, _ALIGNMENT = 0x1000_0000, 4096
 _GRAIN = 64
 """Sizes in memory are multiples of it: a burst's last beat may reach beyond what was asked for."""
 
+_SOURCES = digest(
+    path.read_bytes()
+    for package in (hw, codesign)
+    for path in sorted(Path(package.__path__[0]).glob("*.py"))
+)
+"""Of the generator as this process runs it: what is edited under it later is another's."""
+
 
 def verilog(arch: Arch, cache: Path | None = None) -> str:
     """The accelerator's Verilog, generated again only when its sources or ``arch`` change."""
-    sources = [
-        *sorted(Path(hw.__path__[0]).glob("*.py")),
-        *sorted(Path(codesign.__path__[0]).glob("*.py")),
-    ]
     logic = arch.replace(name="", clock_mhz=1.0, board="")
     parts = [importlib.metadata.version("amaranth"), repr(logic)]
-    key = digest(["verilog", *parts, *(path.read_bytes() for path in sources)])
+    key = digest(["verilog", *parts, _SOURCES])
 
     def generate(directory: Path) -> None:
         from hw.build import generate as generate_verilog

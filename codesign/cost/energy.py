@@ -40,7 +40,8 @@ class Coefficients:
     uncertainty:
         The true energy lies within a factor of 1 + this, as far as the sources tell.
     origin:
-        "literature", or what the coefficients were fitted to.
+        "literature", with "; static power assumed" where no source tells the board's own, or what
+        the coefficients were fitted to.
     """
 
     family: str

@@ -56,7 +56,7 @@ def load(path: Path) -> dict[str, Coefficients]:
                 static_w=_number(_mapping(entry, None, path), "static_w", f"board {board!r}", path),
                 energy_pj=_complete(energy, where, path),
                 uncertainty=_number(values, "uncertainty", where, path),
-                origin=str(values.get("origin", "literature")),
+                origin=_origin(values, entry, board, path),
             )
     return found
 
@@ -73,6 +73,15 @@ def dump(coefficients: Coefficients) -> str:
     }
     text: str = yaml.safe_dump({"families": {at.family: family}}, sort_keys=False)
     return text
+
+
+def _origin(values: Mapping[str, Any], entry: Mapping[str, Any], board: str, path: Path) -> str:
+    """Where a board's coefficients come from, and whether its static power is a guess."""
+    assumed = entry.get("assumed", False)
+    if not isinstance(assumed, bool):
+        raise ValueError(f"{path}: board {board!r}: assumed must be true or false, not {assumed!r}")
+    origin = str(values.get("origin", "literature"))
+    return f"{origin}; static power assumed" if assumed else origin
 
 
 def _shown(value: float) -> float:

@@ -21,6 +21,7 @@ from codesign.cost.energy_events import (
 )
 from codesign.isa import Base, Opcode, Target
 from codesign.reference.calc import walk
+from codesign.reference.device import ReferenceDevice
 from codesign.reference.memory import Memories, Transfer, load
 from codesign.reference.predict import predicted_run
 from codesign.report.trace import instructions, layer_of
@@ -55,7 +56,31 @@ def test_every_board_has_coefficients():
     assert all(at.energy_pj.keys() == set(EVENTS) for at in found.values())
     assert found["pynq-z2"].family == "xc7"
     assert found["zcu104"].family == "xcup"
-    assert all(at.origin == "literature" and at.uncertainty > 0 for at in found.values())
+    assert all(at.uncertainty > 0 for at in found.values())
+    known = {"pynq-z2", "kv260"}
+    assert {board for board, at in found.items() if at.origin == "literature"} == known
+    guessed = {at.origin for board, at in found.items() if board not in known}
+    assert guessed == {"literature; static power assumed"}
+
+
+def test_reports_tell_that_static_power_is_assumed(tmp_path):
+    arch = TINY.replace(board="zcu104")
+    made = compile(network.graph(), arch)
+    made.save(tmp_path / "net.prog")
+    with ReferenceDevice(arch) as device, Accelerator(device) as accelerator:
+        accelerator.load(tmp_path / "net.prog")
+        accelerator.run(network.inputs(made.graph.batch))
+        text = str(accelerator.report())
+    assert "uJ modelled, within a factor of 2" in text
+    assert "; literature; static power assumed)" in text
+
+
+def test_what_is_assumed_is_true_or_false(tmp_path):
+    families = yaml.safe_load(energy_file.OWN.read_text())
+    families["families"]["xcup"]["boards"]["zcu104"]["assumed"] = "perhaps"
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(families))
+    with pytest.raises(ValueError, match="'zcu104': assumed must be true or false, not 'perhaps'"):
+        energy_file.load(tmp_path / "mine.yaml")
 
 
 def test_every_coefficient_tells_its_source():

@@ -360,3 +360,11 @@ def test_any_damaged_byte_is_refused_or_harmless(program):
 def test_a_missing_file_is_no_damaged_one(tmp_path):
     with pytest.raises(FileNotFoundError):
         Accelerator(FakeDevice(77)).load(tmp_path / "none.prog")
+
+
+def test_the_package_gives_the_driver_and_loading_gives_it_back(tmp_path):
+    import host
+
+    program = write_program(tmp_path / "net.zip", manifest())
+    x = np.random.default_rng(6).integers(-128, 127, (2, 5, 2, 3), np.int8)
+    assert np.array_equal(host.Accelerator(FakeDevice(77)).load(program).run(x), x + 1)

@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import weakref
 
 import numpy as np
 import pytest
@@ -250,3 +251,30 @@ def test_a_lock_that_nobody_holds_any_more_is_given_back(tmp_path):
     del lock
     gc.collect()
     BoardLock("board", tmp_path).release()
+
+
+def test_every_buffer_is_tried_before_what_fails_is_told(program):
+    device = FakeDevice(77)
+    accelerator = Accelerator(device)
+    accelerator.load(program)
+    last, free = device.buffers[-1], device.buffers[-1].free
+
+    def fails() -> None:
+        free()
+        raise RuntimeError("no such buffer")
+
+    last.free = fails
+    with pytest.raises(RuntimeError, match="no such buffer"):
+        accelerator.unload()
+    assert device.buffers == []
+
+
+def test_memory_of_a_failed_load_stays_where_the_logic_may_write(program):
+    device = FakeDevice(77, fail_at=(0,), resets=False)
+    with pytest.raises(errors.AcceleratorError):
+        Accelerator(device).load(program)
+    kept = [weakref.ref(buffer) for buffer in device.buffers]
+    assert len(kept) == 6
+    device.buffers.clear()
+    gc.collect()
+    assert all(at() is not None for at in kept)

@@ -182,3 +182,11 @@ def test_what_the_samples_do_not_reach_over_is_refused(begin, end):
 def test_a_rail_without_a_voltage_is_named_like_its_current():
     rail = Rail("chip", "iout1", current="a", voltage="v")
     assert rail.watts({"a": "1500", "v": "900"}.__getitem__) == pytest.approx(1.35)
+
+
+def test_one_regulator_is_not_the_board(tmp_path):
+    chip = {"name": "irps5401", "power1_input": "5000000", "power1_label": "pout1"}
+    root = hwmon(tmp_path, chip)
+    with pytest.raises(ValueError, match=r"not clear \(there are: irps5401/pout1\): name those"):
+        rail_meter(root=root)
+    assert [rail.chip for rail in board_rails(find_rails(root=root), ["irps5401/pout1"])]

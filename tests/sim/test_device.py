@@ -13,7 +13,7 @@ from codesign.registers import CONTROL_RESET, CONTROL_START, OFFSETS, STATUS_RES
 from host.driver import Accelerator
 from host.errors import AcceleratorError, DeviceMismatchError
 from sim.benches import network
-from sim.device import RtlDevice
+from sim.device import RtlDevice, verilog
 from sim.model import Response, Stalls
 
 TINY = preset("tiny")
@@ -149,3 +149,15 @@ def test_buffers():
         one.free()
         with pytest.raises(ValueError, match="buffer of 0 bytes"):
             device.allocate(0)
+
+
+def test_sources_that_are_edited_under_a_running_process_are_not_its_own(tmp_path, monkeypatch):
+    import hw
+
+    verilog(TINY, tmp_path / "cache")
+    (entries,) = ((tmp_path / "cache").rglob("*.v"),)
+    before = sorted(entries)
+    (tmp_path / "edited.py").write_text("changed = True\n")
+    monkeypatch.setattr(hw, "__path__", [str(tmp_path)])
+    verilog(TINY, tmp_path / "cache")
+    assert sorted((tmp_path / "cache").rglob("*.v")) == before != []

@@ -1,4 +1,4 @@
-"""Runs in an environment with PYNQ: a board that goes away in the middle, and comes back.
+"""Runs in an environment with PYNQ: a board that goes away in a run, and restarts between two.
 
 Arguments: the overlay, the program, inputs, where to write outputs.
 """
@@ -24,6 +24,16 @@ def main(bitfile: str, program: str, inputs: str, outputs: str) -> None:
     except DeviceLostError as error:
         print(f"{type(error).__name__}: {error}", flush=True)
     sys.stdin.readline()
+    with PynqDevice(bitfile) as device, Accelerator(device) as accelerator:
+        accelerator.load(program)
+        accelerator.run(x)
+        print("ran", flush=True)
+        sys.stdin.readline()  # the board restarts meanwhile
+        try:
+            accelerator.run(x)
+        except DeviceLostError as error:
+            print(f"{type(error).__name__}: {error}", flush=True)
+        accelerator.unload()
     with PynqDevice(bitfile) as device, Accelerator(device) as accelerator:
         accelerator.load(program)
         np.save(outputs, accelerator.run(x))

@@ -126,7 +126,7 @@ def check_device(client: Client, address: str, told: dict[str, Any]) -> None:
 def check_refusals(told: dict[str, Any]) -> None:
     wanted = {
         "second": ("DeviceBusyError", "in use by this process"),
-        "memory": ("MemoryError", "has no 1073741824 contiguous bytes left"),
+        "memory": ("MemoryError", "gives no 1073741824 contiguous bytes"),
         "no file": ("FileNotFoundError", "hwmon9"),
         "too fast": ("DeviceMismatchError", "pass clock_mhz with at most that"),
     }
@@ -216,8 +216,14 @@ def test_a_board_that_went_away_is_usable_when_it_is_back(
         with BoardServer(board(), address):
             process.stdin.write("back\n")
             process.stdin.flush()
+            assert process.stdout.readline() == "ran\n"
+        with BoardServer(board(), address):
+            process.stdin.write("restarted\n")
+            process.stdin.flush()
+            restarted = process.stdout.readline()
             rest = process.stdout.read()
     assert lost.startswith(f"DeviceLostError: the connection to {board().model.title} at {address}")
+    assert restarted.startswith("DeviceLostError: the connection to "), restarted + rest
     assert process.returncode == 0, rest
     assert np.array_equal(np.load(tmp_path / "y.npy"), network.expected(x))
 
