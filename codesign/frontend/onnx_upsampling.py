@@ -87,7 +87,6 @@ def resize(scope: Scope, node: Node) -> None:
     """Where every pixel is repeated equally often."""
     x, (_, height, width) = scope.map(node)
     mode = scope.attribute(node, "mode", "nearest")
-    mode = mode.decode() if isinstance(mode, bytes) else mode
     if mode != "nearest":
         raise scope.unsupported(
             node, f"its mode is {mode!r}; 'nearest' is accepted, and a ConvTranspose, which "

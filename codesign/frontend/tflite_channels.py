@@ -31,7 +31,9 @@ def reshape(scope: Scope, op: Operator) -> None:
         )
     if op.kind == "TRANSPOSE":
         order = scope.integers(op, 1)
-        moved = [axis for axis in order if 0 <= axis < len(x.extents) and x.extents[axis] > 1]
+        if sorted(order) != list(range(len(x.extents))):
+            raise scope.broken(op, f"{order} does not order {list(x.extents)}; convert again")
+        moved = [axis for axis in order if x.extents[axis] > 1]
         if moved != sorted(moved):
             raise scope.unsupported(
                 op, f"it moves values ({order} of {list(x.extents)}); keep maps in NHWC order"
@@ -109,6 +111,8 @@ def strided_slice(scope: Scope, op: Operator) -> None:
     begins, ends, strides = (scope.integers(op, position) for position in (1, 2, 3))
     if any(op.options[mask] for mask in ("EllipsisMask", "NewAxisMask", "ShrinkAxisMask")):
         raise scope.unsupported(op, "its ellipsis, new-axis or shrink mask is set; slice plainly")
+    if op.options["Offset"]:
+        raise scope.unsupported(op, "its ends are offsets; slice plainly, from begin to end")
     if {len(begins), len(ends), len(strides)} != {rank} or 0 in strides:
         raise scope.broken(op, f"it slices {begins}..{ends} of {list(x.extents)}; convert again")
     chosen = []

@@ -41,10 +41,7 @@ def transpose_conv(scope: Scope, op: Operator) -> None:
     except ValueError as error:
         raise scope.unsupported(op, str(error)) from error
     weight = turned(values.transpose(3, 0, 1, 2), 1)
-    # LiteRT's kernels round once here (as XNNPACK's do), but for its reference kernel
-    convolution(
-        scope, op, x, weight, scales, window, 1, operand=_X, bias_operand=_BIAS, twice=False
-    )
+    convolution(scope, op, x, weight, scales, window, 1, operand=_X, bias_operand=_BIAS, twice=True)
 
 
 def _before(size: int, kernel: int, stride: int, same: bool) -> int:

@@ -297,7 +297,10 @@ def mean(scope: Scope, op: Operator) -> None:
     x = scope.value(op)
     shape = scope.map_shape(op, x)
     rank = len(x.extents)
-    axes = {axis % rank for axis in scope.integers(op, 1) if -rank <= axis < rank}
+    given = scope.integers(op, 1)
+    if not all(-rank <= axis < rank for axis in given):
+        raise scope.broken(op, f"it is over axes {given} of {list(x.extents)}; convert again")
+    axes = {axis % rank for axis in given}
     if axes != set(range(1, rank - 1)) or not axes:
         raise scope.unsupported(
             op,

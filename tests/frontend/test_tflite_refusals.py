@@ -244,6 +244,21 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[CodesignError], list[str]]] =
         lambda: with_constants("PAD", [[[0, 0], [0, 0], [0, 0], [1, 1]]], (1, 4, 4, 8)),
         UnsupportedOpError, ["operator 1 PAD", "height and width can be padded"],
     ),
+    "mean of no axis": (
+        lambda: with_constants("MEAN", [[1, 2, 7]], (1, 6)), GraphError,
+        ["operator 1 MEAN", "it is over axes [1, 2, 7] of [1, 4, 4, 6]"],
+    ),
+    "transpose of no axis": (
+        lambda: moved([0, 1, 2, 7], MAP), GraphError,
+        ["operator 1 TRANSPOSE", "[0, 1, 2, 7] does not order [1, 4, 4, 6]"],
+    ),
+    "slice by offsets": (
+        lambda: with_constants(
+            "STRIDED_SLICE", [[0, 0, 0, 1], [1, 4, 4, 2], [1, 1, 1, 1]], (1, 4, 4, 2),
+            ("StridedSliceOptions", {"Offset": True}),
+        ),
+        UnsupportedOpError, ["operator 1 STRIDED_SLICE", "its ends are offsets"],
+    ),
     "one map as two outputs": (
         two_outputs_of_one_map, GraphError, ["several outputs are 'relu0'", "keep one of them"],
     ),
