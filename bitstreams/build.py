@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from bitstreams import bit, open_flow
@@ -14,16 +16,19 @@ from codesign.errors import CodesignError
 from codesign.report import files
 
 VIVADO = "vivado"
-_SHOWN_LINES = 15
+_KEPT_LINES = 15
 """The end of a tool's log, which tells what stopped it."""
+Show = Callable[[str], None]
+_SHOW: Show = partial(print, flush=True)
+"""Tools take up to hours: their lines go to the terminal as they come."""
 
 
 class BuildError(CodesignError):
     """A tool is missing, stopped, or made a bitstream of another design."""
 
 
-def build_vivado(overlay: Overlay) -> Path:
-    """Run Vivado on the overlay's script; the bitstream's path.
+def build_vivado(overlay: Overlay, show: Show = _SHOW) -> Path:
+    """Run Vivado on the overlay's script; the bitstream's path. ``show`` gets each line it says.
 
     Raises
     ------
@@ -33,18 +38,20 @@ def build_vivado(overlay: Overlay) -> Path:
     """
     script = overlay.script.name
     run([VIVADO, "-mode", "batch", "-nojournal", "-log", f"{overlay.script.stem}.log",
-         "-source", script], overlay.directory)  # fmt: skip
+         "-source", script], overlay.directory, show)  # fmt: skip
     check(overlay, f"Vivado's log, {overlay.script.stem}.log, tells what it did")
     return overlay.bit
 
 
-def build_open(overlay: Overlay, chipdb: Path, database: Path) -> Path:
+def build_open(overlay: Overlay, chipdb: Path, database: Path, show: Show = _SHOW) -> Path:
     """Run the open tools on the overlay's files; the bitstream's path.
 
     Parameters
     ----------
     chipdb, database:
         As ``bitstreams.open_flow.commands`` takes them.
+    show:
+        Gets each line the tools say.
 
     Raises
     ------
@@ -61,7 +68,7 @@ def build_open(overlay: Overlay, chipdb: Path, database: Path) -> Path:
         if not path.is_file():
             raise BuildError(f"there is no {path}, {what}; give its place")
     for command in commands:
-        run(command, folder)
+        run(command, folder, show)
     try:
         file = bit.BitFile.decode((folder / open_flow.raw(design)).read_bytes())
     except (OSError, bit.BitError) as error:
@@ -72,8 +79,8 @@ def build_open(overlay: Overlay, chipdb: Path, database: Path) -> Path:
     return overlay.bit
 
 
-def run(command: Sequence[str], folder: Path) -> None:
-    """Run a tool in a folder; the end of its output is in the error where it fails.
+def run(command: Sequence[str], folder: Path, show: Show = _SHOW) -> None:
+    """Run a tool in a folder; ``show`` gets each line, an error the last of them.
 
     Raises
     ------
@@ -83,13 +90,17 @@ def run(command: Sequence[str], folder: Path) -> None:
     tool = command[0]
     if shutil.which(tool) is None:
         raise BuildError(missing([tool]))
-    done = subprocess.run(
+    last: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
+    with subprocess.Popen(
         list(command), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        check=False,
-    )  # fmt: skip
-    if done.returncode:
-        tail = "\n".join(done.stdout.strip().splitlines()[-_SHOWN_LINES:])
-        raise BuildError(f"`{' '.join(command)}` ended with code {done.returncode}:\n{tail}")
+        errors="replace",
+    ) as process:  # fmt: skip
+        for line in process.stdout or ():
+            last.append(line.rstrip())
+            show(last[-1])
+    if process.returncode:
+        tail = "\n".join(last).strip()
+        raise BuildError(f"`{' '.join(command)}` ended with code {process.returncode}:\n{tail}")
 
 
 _SOURCES = {

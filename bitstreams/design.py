@@ -14,6 +14,8 @@ CONTROLLER = "axi_intc_0"
 CELL = "accelerator"
 SYSTEM = "system"
 """Name of the block design."""
+HIGH_MEMORY = "HP0_DDR_HIGH"
+"""Vivado's name of DRAM beyond 2 GiB."""
 _LOW_BYTES = 2 * GIB
 _HIGH_BASE = 0x8_0000_0000
 """DRAM of Zynq UltraScale+ beyond 2 GiB (UG1085, address map)."""
@@ -126,12 +128,15 @@ class Design:
 
     @property
     def memory_ranges(self) -> tuple[tuple[str, int, int], ...]:
-        """(name, first address, bytes) of the DRAM behind the memory port, by Vivado's names."""
+        """(name, first address, bytes) of the DRAM behind the memory port, by Vivado's names.
+
+        Vivado takes ranges that are powers of two: ``HIGH_MEMORY`` it assigns whole.
+        """
         size = self.board.dram_bytes
         if self.zynq7000:
             return (("HP0_DDR_LOWOCM", 0, size),)
         low = ("HP0_DDR_LOW", 0, min(size, _LOW_BYTES))
-        high = ("HP0_DDR_HIGH", _HIGH_BASE, size - _LOW_BYTES)
+        high = (HIGH_MEMORY, _HIGH_BASE, size - _LOW_BYTES)
         return (low, high) if size > _LOW_BYTES else (low,)
 
     def describe(self) -> dict[str, object]:

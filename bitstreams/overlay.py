@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,20 @@ from bitstreams.memories import place
 from bitstreams.readme import readme
 from codesign.arch import Arch
 from codesign.boards import BOARDS, board
+from codesign.errors import CodesignError
 from codesign.report import files
 from hw.build import generate
 from hw.zynq import generate as generate_zynq
 
+_HASH = "[0-9a-f]{8}"
+_TEXTS = ("v", "tcl", "xdc", "ys", "hwh")
+"""Suffixes of what is written beside a bitstream."""
 SIMULATED = "simulated"
 """Folder of the pair that only a simulated board takes."""
+
+
+class OverlayError(CodesignError):
+    """A folder holds the bitstream of an earlier design."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +119,35 @@ Contents = Callable[[Design], Mapping[str, bytes]]
 
 def _write(design: Design, what: Contents, directory: Path) -> Overlay:
     overlay = Overlay(identified(design, what), directory)
+    _remove_earlier(overlay)
     for name, content in what(overlay.design).items():
         files.write_bytes(directory / name, content)
     return overlay
+
+
+def _remove_earlier(overlay: Overlay) -> None:
+    """Remove what an earlier hash of the same board and architecture left in the folder.
+
+    Raises
+    ------
+    OverlayError
+        Its bitstream is among that: it took long to build, and is left alone with all else.
+    """
+    name, folder = overlay.design.name, overlay.directory
+    stem = re.escape(name.removesuffix(f"{overlay.design.identity:08x}"))
+    earlier = re.compile(rf"(?!{re.escape(name)}\.){stem}{_HASH}\.(\w+)")
+
+    def found(place: Path, suffixes: tuple[str, ...]) -> list[Path]:
+        matches = ((path, earlier.fullmatch(path.name)) for path in sorted(place.glob("*.*")))
+        return [path for path, match in matches if match and match[1] in suffixes]
+
+    if bitstreams := found(folder, ("bit",)):
+        raise OverlayError(
+            f"{bitstreams[0]} is the bitstream of another design than {name}: move or delete it, "
+            "or write to another folder"
+        )
+    for path in [*found(folder, _TEXTS), *found(folder / SIMULATED, ("hwh", "bit"))]:
+        path.unlink()
 
 
 def identified(design: Design, what: Contents) -> Design:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import textwrap
 
-from bitstreams.design import CONTROLLER, SYSTEM, Design
+from bitstreams.design import CONTROLLER, HIGH_MEMORY, SYSTEM, Design
 
 _RESET, _CONTROL, _MEMORY = "reset_0", "control_0", "memory_0"
 """Cells of the block design: reset synchroniser, interconnect to the registers, and to DRAM."""
 DONE = "codesign: bitstream written"
 """What the script prints last."""
+_ROUNDING = 1e-4
+"""Vivado tells 142.857132 MHz where 1000 / 7 are meant."""
 
 
 def script(design: Design) -> str:
@@ -59,12 +61,29 @@ def _processor(design: Design) -> str:
     values = _zynq(design) if design.zynq7000 else _zynqmp(design)
     width = max(map(len, values))
     lines = "".join(f"    CONFIG.{key:{width}} {{{value}}} \\\n" for key, value in values.items())
+    made = "PCW_ACT_FPGA0_PERIPHERAL_FREQMHZ"
+    if not design.zynq7000:
+        made = "PSU__CRL_APB__PL0_REF_CTRL__ACT_FREQMHZ"
     return (
         f"create_bd_cell -type ip -vlnv xilinx.com:ip:{processor.ip} {design.ps}\n"
         f"apply_bd_automation -rule xilinx.com:bd_rule:{processor.ip} \\\n"
         f"    -config [list {external}apply_board_preset $preset] [get_bd_cells {design.ps}]\n"
         f"set_property -dict [list \\\n{lines}] [get_bd_cells {design.ps}]\n"
+        + _clock_check(design, made)
     )
+
+
+def _clock_check(design: Design, made: str) -> str:
+    """A clock below the one that pynq sets would be constrained too loosely."""
+    mhz = design.clock.mhz
+    return textwrap.dedent(f"""\
+        # pynq sets the clock by the handoff file; timing must be met at no less
+        set made [get_property CONFIG.{made} [get_bd_cells {design.ps}]]
+        if {{![string is double -strict $made] || $made < {mhz * (1 - _ROUNDING):.6f}}} {{
+            error "codesign: Vivado makes a clock of '$made' MHz where {mhz:.6f} MHz will run:\\
+        install board files that match {design.board.vivado}, or choose another clock_mhz"
+        }}
+        """)
 
 
 def _zynq(design: Design) -> dict[str, object]:
@@ -87,7 +106,7 @@ def _zynqmp(design: Design) -> dict[str, object]:
     return {
         "PSU__FPGA_PL0_ENABLE": 1,
         "PSU__CRL_APB__PL0_REF_CTRL__SRCSEL": "IOPLL",
-        "PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ": f"{design.arch.clock_mhz:g}",
+        "PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ": f"{design.clock.mhz:.6f}",
         "PSU__USE__FABRIC__RST": 1,
         "PSU__USE__M_AXI_GP0": 1,
         "PSU__MAXIGP0__DATA_WIDTH": 32,
@@ -156,6 +175,13 @@ def _net(source: str, sinks: list[str]) -> str:
     return f"connect_bd_net [get_bd_pins {source}]{pins}"
 
 
+_REMEDY = (
+    "see what get_bd_addr_segs lists of that port, and put its name for DRAM into this script",
+    "without board files that match {} Vivado knows of no DRAM beyond 2 GiB; install them",
+)
+"""Where a segment of DRAM is missing: the lower, the upper one."""
+
+
 def _addresses(design: Design) -> str:
     processor, size = design.board.processor, f"{design.register_bytes // 1024}K"
     space = f"[get_bd_addr_spaces {design.ps}/Data]"
@@ -171,11 +197,16 @@ def _addresses(design: Design) -> str:
     master = f"[get_bd_addr_spaces {design.cell}/m_axi]"
     port = processor.memory if design.zynq7000 else "SAXIGP2"
     for name, base, length in design.memory_ranges:
+        # a range is a power of two: the upper segment goes whole to where Vivado has it
+        where = "" if name == HIGH_MEMORY else f"-offset 0x{base:X} -range 0x{length:X} "
         lines.append(
-            f"foreach segment [get_bd_addr_segs -quiet {design.ps}/{port}/{name}] {{\n"
-            f"    assign_bd_address -offset 0x{base:X} -range 0x{length:X} \\\n"
-            f"        -target_address_space {master} $segment -force\n"
-            "}"
+            f"set segment [get_bd_addr_segs -quiet {design.ps}/{port}/{name}]\n"
+            "if {[llength $segment] != 1} {\n"
+            f'    error "codesign: {design.ps} offers no {port}/{name} for {design.board.name}: '
+            f'{_REMEDY[name == HIGH_MEMORY].format(design.board.vivado)}"\n'
+            "}\n"
+            f"assign_bd_address {where}\\\n"
+            f"    -target_address_space {master} $segment -force"
         )
     return "\n".join(lines) + "\n"
 
@@ -198,10 +229,19 @@ def _build(design: Design) -> str:
         open_run impl_1
         report_utilization -hierarchical -file [file join $here $name.utilization.rpt]
         report_timing_summary -file [file join $here $name.timing.rpt]
-        set slack [get_property STATS.WNS [get_runs impl_1]]
-        if {{$slack < 0}} {{
-            error "codesign: timing fails by [expr {{-$slack}}] ns at {design.clock.mhz:.3f} MHz: \\
-        choose a slower clock_mhz, see $name.timing.rpt"
+        foreach {{figure check remedy}} {{
+            WHS hold "try another strategy of impl_1"
+            WNS setup "choose a slower clock_mhz"
+        }} {{
+            set slack [get_property STATS.$figure [get_runs impl_1]]
+            if {{![string is double -strict $slack]}} {{
+                error "codesign: impl_1 has no $figure (it is '$slack'), so that nothing\\
+        tells whether timing is met: see $name.timing.rpt"
+            }}
+            if {{$slack < 0}} {{
+                error "codesign: timing fails by [expr {{-$slack}}] ns ($check) at\\
+        {design.clock.mhz:.3f} MHz: $remedy, see $name.timing.rpt"
+            }}
         }}
         set made [file join [get_property DIRECTORY [get_runs impl_1]] {SYSTEM}_wrapper.bit]
         file copy -force $made [file join $here $name.bit]

@@ -1,11 +1,12 @@
 """Running the tools, with programs on PATH that stand for them."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 import bitstreams
-from bitstreams.build import BuildError, build_open, build_vivado
+from bitstreams.build import BuildError, build_open, build_vivado, run
 from codesign.arch import preset
 from tests.bitstreams.tools import OPEN_TOOLS, fake_open_tools, fake_vivado
 
@@ -53,6 +54,31 @@ def test_vivados_bitstream_is_checked(tools: Path, overlay: bitstreams.Overlay) 
 def test_vivado_is_missing(tools: Path, overlay: bitstreams.Overlay) -> None:
     with pytest.raises(BuildError, match=r"^vivado is not on PATH; it comes from AMD Vivado 2024"):
         build_vivado(overlay)
+
+
+def test_vivados_lines_are_shown_as_they_come(
+    tools: Path, overlay: bitstreams.Overlay, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fake_vivado(tools)
+    build_vivado(overlay)
+    assert "\ncodesign: bitstream written to" in "\n" + capfd.readouterr().out
+    lines: list[str] = []
+    (tools / "tool").write_text(
+        f"#!{sys.executable}\nimport pathlib, time\nfor i in range(20): print(i, flush=True)\n"
+        "while not pathlib.Path('seen').exists(): time.sleep(0.01)\nraise SystemExit(3)\n"
+    )
+    (tools / "tool").chmod(0o755)
+
+    def show(line: str) -> None:
+        lines.append(line)
+        if line == "19":  # the tool waits for this: a line comes before the end
+            (overlay.directory / "seen").touch()
+
+    with pytest.raises(BuildError) as caught:
+        run(["tool"], overlay.directory, show)
+    assert lines == [str(i) for i in range(20)]
+    tail = "\n".join(str(i) for i in range(5, 20))
+    assert str(caught.value) == f"`tool` ended with code 3:\n{tail}"
 
 
 def test_vivado_stops(tools: Path, overlay: bitstreams.Overlay) -> None:

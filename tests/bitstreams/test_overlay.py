@@ -6,7 +6,7 @@ import pytest
 
 import bitstreams
 from bitstreams.design import Design
-from bitstreams.overlay import contents, identified
+from bitstreams.overlay import OverlayError, contents, identified
 from codesign.arch import Arch, preset
 from codesign.boards import BOARDS, Board
 
@@ -60,3 +60,33 @@ def test_names_tell_board_and_architecture() -> None:
 def test_an_unknown_board_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no board is called 'pynq-z3'; there are aup-zu3, kv260"):
         bitstreams.write_overlay(TINY, "pynq-z3", tmp_path, RTL)
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_earlier_hash_leaves_nothing_behind(tmp_path: Path) -> None:
+    other = bitstreams.write_overlay(TINY, "pynq-z1", tmp_path, RTL)
+    own = tmp_path / "codesign_pynq-z2_tiny_0badcafe.notes"
+    own.write_text("the user's")
+    bitstreams.write_overlay(TINY, "pynq-z2", tmp_path, RTL + "// earlier\n")
+    made = bitstreams.write_overlay(TINY, "pynq-z2", tmp_path, RTL)
+    expected = {own.name, "README.md"}
+    for name in (other.design.name, made.design.name):
+        expected |= {f"{name}.{suffix}" for suffix in ("v", "tcl", "xdc", "hwh")}
+        expected |= {f"simulated/{name}.{suffix}" for suffix in ("bit", "hwh")}
+    assert names(tmp_path) == expected
+    assert bitstreams.write_overlay(TINY, "pynq-z2", tmp_path, RTL) == made
+    assert names(tmp_path) == expected
+
+
+def test_an_earlier_bitstream_is_not_thrown_away(tmp_path: Path) -> None:
+    earlier = bitstreams.write_overlay(TINY, "pynq-z2", tmp_path, RTL + "// earlier\n")
+    earlier.bit.write_bytes(b"an hour of work")
+    before = names(tmp_path)
+    with pytest.raises(OverlayError, match=rf"{earlier.bit.name} is .* move or delete it, or"):
+        bitstreams.write_overlay(TINY, "pynq-z2", tmp_path, RTL)
+    assert names(tmp_path) == before
+    bitstreams.write_overlay(TINY, "pynq-z2", tmp_path, RTL + "// earlier\n")
+    assert earlier.bit.is_file()

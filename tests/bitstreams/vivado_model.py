@@ -1,12 +1,14 @@
 """A model of the Vivado commands that the overlays' scripts use, behind a real Tcl interpreter.
 
 It knows the pins, interfaces and address segments of the cells, so that a script that names one
-which does not exist, connects an input twice or leaves one open, stops with an error. It checks no
-value of a property and builds nothing: `write` puts a small bitstream where Vivado would.
+which does not exist, connects an input twice or leaves one open, or maps a range that is no power
+of two, stops with an error. It checks no value of a property and builds nothing: a run puts a small
+bitstream where Vivado would.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import tkinter
 from collections.abc import Callable, Sequence
@@ -62,6 +64,14 @@ KINDS = {
     "smartconnect": Kind(frozenset({"aclk", "aresetn"}), frozenset(), _SMART),
 }
 """Ports of the cells as Vivado names them (PG082, PG201, PG164, PG099, PG247)."""
+_HIGH = "SAXIGP2/HP0_DDR_HIGH"
+_LARGE = ("*:kv260_som:*", "*:aup-zu3-8gb:*")
+"""Board files whose preset has more than 2 GiB of DRAM: with one of them there is ``_HIGH``."""
+_CLOCKS = {
+    "CONFIG.PCW_ACT_FPGA0_PERIPHERAL_FREQMHZ": "CONFIG.PCW_FPGA0_PERIPHERAL_FREQMHZ",
+    "CONFIG.PSU__CRL_APB__PL0_REF_CTRL__ACT_FREQMHZ": "CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ",
+}
+"""Property of the clock that is made -> property of the one that was asked for."""
 
 
 class VivadoError(Exception):
@@ -77,26 +87,35 @@ class Vivado:
         Where runs put what they make.
     board_files:
         Names that ``get_board_parts`` knows.
-    slack_ns, progress:
-        How the implementation ends.
+    slack_ns, hold_ns, progress:
+        How the implementation ends; slacks as Vivado's properties hold them.
+    made_mhz:
+        The clock that the processing system makes, if not what was asked for.
+    without:
+        A segment of the processing system that is not there.
     """
 
     def __init__(
         self,
         folder: Path,
         board_files: Sequence[str] = (),
-        slack_ns: float = 0.1,
+        slack_ns: float | str = 0.1,
         progress: str = "100%",
+        hold_ns: float | str = 0.02,
+        made_mhz: float | None = None,
+        without: str = "",
     ) -> None:
         self.folder, self.board_files = folder, tuple(board_files)
         self.slack_ns, self.progress = slack_ns, progress
+        self.hold_ns, self.made_mhz, self.without = hold_ns, made_mhz, without
         self.tcl = tkinter.Tcl()
         self.calls: list[tuple[str, ...]] = []
         self.cells: dict[str, Kind] = {}
         self.properties: dict[str, dict[str, str]] = {}
         self.nets: dict[str, str] = {}
         self.interfaces: dict[str, str] = {}
-        self.addresses: dict[tuple[str, str], tuple[int, str]] = {}
+        self.addresses: dict[tuple[str, str], tuple[int, str] | None] = {}
+        """(space, segment) -> offset and range; None: the segment whole, where it lies."""
         self.sources: list[Path] = []
         self.constraints: list[Path] = []
         self.part = ""
@@ -170,13 +189,26 @@ def _create_cell(vivado: Vivado, words: tuple[str, ...]) -> str:
         kind = vivado.option(words, "-vlnv").split(":")[2]
     vivado.require(words[-1] not in vivado.cells, f"cell {words[-1]!r} is there already")
     vivado.require(kind in KINDS, f"no IP {kind!r}")
-    vivado.cells[words[-1]] = KINDS[kind]
+    made = KINDS[kind]
+    segments = tuple(name for name in made.segments if name != vivado.without)
+    vivado.cells[words[-1]] = dataclasses.replace(made, segments=segments)
     return words[-1]
 
 
 def _cells(vivado: Vivado, words: tuple[str, ...]) -> str:
     vivado.require(words[-1] in vivado.cells, f"there is no cell {words[-1]!r}")
     return words[-1]
+
+
+def _automate(vivado: Vivado, words: tuple[str, ...]) -> str:
+    values = vivado.tcl.splitlist(vivado.option(words, "-config"))
+    settings = dict(zip(values[::2], values[1::2], strict=True))
+    part = vivado.properties.get("project", {}).get("board_part", "")
+    preset = settings["apply_board_preset"] == "1"
+    if preset and any(fnmatch.fnmatch(part, pattern) for pattern in _LARGE):
+        kind = vivado.cells[words[-1]]
+        vivado.cells[words[-1]] = dataclasses.replace(kind, segments=(*kind.segments, _HIGH))
+    return ""
 
 
 def _set_property(vivado: Vivado, words: tuple[str, ...]) -> str:
@@ -196,10 +228,14 @@ def _set_property(vivado: Vivado, words: tuple[str, ...]) -> str:
 
 
 def _get_property(vivado: Vivado, words: tuple[str, ...]) -> str:
+    if words[0] in _CLOCKS:
+        asked = vivado.properties[words[1]][_CLOCKS[words[0]]]
+        return asked if vivado.made_mhz is None else str(vivado.made_mhz)
     answers = {
         "PROGRESS": vivado.progress,
         "STATUS": "place_design ERROR",
         "STATS.WNS": str(vivado.slack_ns),
+        "STATS.WHS": str(vivado.hold_ns),
         "DIRECTORY": str(vivado.folder),
     }
     return answers[words[0]]
@@ -253,10 +289,14 @@ def _spaces(vivado: Vivado, words: tuple[str, ...]) -> str:
 def _assign(vivado: Vivado, words: tuple[str, ...]) -> str:
     space = vivado.option(words, "-target_address_space")
     segment = next(word for word in words if word.count("/") == 2)
-    vivado.addresses[space, segment] = (
-        int(vivado.option(words, "-offset"), 0),
-        vivado.option(words, "-range"),
-    )
+    if "-offset" not in words and "-range" not in words:
+        vivado.addresses[space, segment] = None
+        return ""
+    offset, size = int(vivado.option(words, "-offset"), 0), vivado.option(words, "-range")
+    length = int(size[:-1]) << 10 if size.endswith("K") else int(size, 0)
+    vivado.require(length.bit_count() == 1, f"range {size} is no power of two")
+    vivado.require(offset % length == 0, f"offset {offset:#x} is no multiple of {size}")
+    vivado.addresses[space, segment] = offset, size
     return ""
 
 
@@ -315,7 +355,7 @@ _COMMANDS: dict[str, Callable[[Vivado, tuple[str, ...]], str]] = {
     "create_bd_design": _nothing,
     "create_bd_cell": _create_cell,
     "get_bd_cells": _cells,
-    "apply_bd_automation": _nothing,
+    "apply_bd_automation": _automate,
     "set_property": _set_property,
     "get_property": _get_property,
     "get_bd_pins": _pins,
