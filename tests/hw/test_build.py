@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from codesign.arch import preset
+from codesign.latency import BURST_BEATS, SAVE_OUTSTANDING
 from hw.build import MODULE, generate, generate_rtlil
 from hw.top import MASTER, SLAVE
 
@@ -49,6 +50,26 @@ def test_clock_reset_and_interrupt_tell_a_block_design_what_they_are() -> None:
         lines = module[: module.index(port)].splitlines()
         attributes = "".join(line for line in lines[-3:] if line.lstrip().startswith("(*"))
         assert all(word in attributes for word in words), attributes
+
+
+def test_the_memory_port_tells_what_it_asks_for() -> None:
+    text = generate(TINY.replace(dma_bits=128))
+    module = text[text.index(f"module {MODULE}(") :]
+    module = module[: module.index("endmodule")]
+    infos = re.findall(r'X_INTERFACE_INFO = "xilinx.com:interface:aximm:1.0 m_axi (\w+)"', module)
+    assert {MASTER + name.lower() for name in infos} == {n for n in ports(text) if MASTER in n}
+    (parameters,) = re.findall(r'X_INTERFACE_PARAMETER = "(PROTOCOL[^"]*)"', module)
+    values = dict(pair.split(" ") for pair in parameters.split(", "))
+    assert values == {
+        "PROTOCOL": "AXI4",
+        "DATA_WIDTH": "128",
+        "ADDR_WIDTH": "40",
+        "ID_WIDTH": "1",
+        "SUPPORTS_NARROW_BURST": "0",
+        "MAX_BURST_LENGTH": str(BURST_BEATS),
+        "NUM_READ_OUTSTANDING": "32",
+        "NUM_WRITE_OUTSTANDING": str(SAVE_OUTSTANDING + 1),
+    }
 
 
 def test_text_is_repeatable_and_carries_the_fingerprint() -> None:
