@@ -41,7 +41,7 @@ class Master:
     def __init__(self, dut: Any, seed: int, pause: float, reads: list[Burst], writes: list[Burst]):
         self._dut = dut
         self._pauses = {c: Pauses(seed + 50 + i, pause) for i, c in enumerate("rwab")}
-        self._addresses = {"ar": deque(reads), "aw": deque(writes)}
+        self._addresses: dict[str, deque[Burst]] = {"ar": deque(reads), "aw": deque(writes)}
         self._beats = deque(
             (word, strobe, int(i + 1 == burst.beats))
             for burst in writes
@@ -79,13 +79,16 @@ class Master:
             self._signal(channel + "ready").value = int(takes)
 
     def sample(self) -> None:
-        for channel, queue in (*self._addresses.items(), ("w", self._beats)):
+        queues: dict[str, deque[Any]] = {**self._addresses, "w": self._beats}
+        for channel, queue in queues.items():
             if self._offered[channel] and int(self._signal(channel + "ready").value):
                 self._offered[channel] = False
                 queue.popleft()
         if self._takes["r"] and int(self._signal("rvalid").value):
-            beat = tuple(int(self._signal(name).value) for name in ("rdata", "rresp", "rlast"))
-            self.read[int(self._signal("rid").value)].append(beat)
+            word, answer, last = (
+                int(self._signal(name).value) for name in ("rdata", "rresp", "rlast")
+            )
+            self.read[int(self._signal("rid").value)].append((word, answer, last))
         if self._takes["b"] and int(self._signal("bvalid").value):
             self.written[int(self._signal("bid").value)].append(int(self._signal("bresp").value))
 
@@ -120,7 +123,8 @@ def bursts(rng: np.random.Generator, base: int, size: int, write: bool) -> list[
     """Random bursts that lie in a window and cross no page."""
     made = []
     for _ in range(BURSTS):
-        beats = int(rng.choice([1, 2, BEATS, BEATS + 1, LONGEST, rng.integers(1, LONGEST + 1)]))
+        lengths = [1, 2, BEATS, BEATS + 1, LONGEST, int(rng.integers(1, LONGEST + 1))]
+        beats = int(rng.choice(lengths))
         page = int(rng.integers(0, size // PAGE)) * PAGE
         address = base + page + 8 * int(rng.integers(0, PAGE // 8 - beats + 1))
         words = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import cocotb
 import numpy as np
@@ -38,6 +38,19 @@ WATCHDOG = 2_000
 INPUTS = ("s_axi_awprot", "s_axi_arprot")
 
 
+class RegisterMaster(Protocol):
+    """What accesses registers, one at a time; ``value`` is the last word read."""
+
+    @property
+    def idle(self) -> bool: ...
+    @property
+    def value(self) -> int: ...
+    def read(self, offset: int, /) -> None: ...
+    def write(self, offset: int, value: int, /) -> None: ...
+    def drive(self) -> None: ...
+    def sample(self) -> None: ...
+
+
 def component(arch: Arch) -> Chip:
     return Chip(arch)
 
@@ -56,7 +69,7 @@ class System:
         memory = AxiMemory(dut, "m_axi_", list(self.windows.values()), seed, pause)
         self.memory = memory
         self.checker = AxiChecker(dut, "m_axi_")
-        self._master = LiteMaster(dut, "s_axi_", seed, pause)
+        self._master: RegisterMaster = LiteMaster(dut, "s_axi_", seed, pause)
         self.bench = agents.Bench(dut, [memory, self.checker, self._master], INPUTS)
 
     def _buffers(self, rng: np.random.Generator) -> dict[str, Window]:
