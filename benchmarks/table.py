@@ -24,6 +24,7 @@ README_ROWS = (
     "network.mobilenet_v2.cycles",
     "network.mobilenet_v2.utilization",
     "driver.overhead_us",
+    "driver.host_us",
     "array.conv3x3.utilization",
     "array.conv1x1.utilization",
     "array.conv3x3s2.utilization",
