@@ -219,8 +219,11 @@ class Accelerator:
                 meter.stop()
             raise
         taken = time.perf_counter() - begin  # a meter's log may take seconds to get there
-        joules = meter.stop()
+        reading = meter.stop()
+        if reading.seconds <= 0:
+            raise ValueError("the meter's clock stood still; measure for longer")
         count = self._batches - batches
+        joules = reading.joules / reading.seconds * taken
         return self.report().with_measured(joules / count, taken / count)
 
     def tensor(self, name: str) -> Codes:

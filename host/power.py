@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from host.report import Report
 
@@ -29,14 +29,22 @@ _BOARD_CHIPS = ("ina226", "ina219", "ina260", "ina3221", "ina2xx")
 """Chips that measure a supply as a whole; a pmbus regulator measures what it feeds alone."""
 
 
+class Reading(NamedTuple):
+    """Energy, and the time that it was measured over: a meter's own, which may be a little longer
+    than what happened between its start and its stop."""
+
+    joules: float
+    seconds: float
+
+
 class Meter(Protocol):
     """What measures energy between two moments."""
 
     def start(self) -> None:
         """From now on."""
 
-    def stop(self) -> float:
-        """Joules since ``start``."""
+    def stop(self) -> Reading:
+        """What was measured since ``start``."""
 
 
 def read_local(path: str) -> str:
@@ -207,8 +215,8 @@ class SampledMeter:
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
-    def stop(self) -> float:
-        """Joules since ``start``; raises what the function raised.
+    def stop(self) -> Reading:
+        """What was measured since ``start``; raises what the function raised.
 
         Raises
         ------
@@ -223,7 +231,8 @@ class SampledMeter:
         if self._error is not None:
             raise self._error
         self._samples.append(self._sample())
-        return integrate(self._samples, self._samples[0][0], self._samples[-1][0])
+        begin, end = self._samples[0][0], self._samples[-1][0]
+        return Reading(integrate(self._samples, begin, end), end - begin)
 
     def _loop(self) -> None:
         while not self._stop.wait(self._period_s):
@@ -269,8 +278,8 @@ class CsvMeter:
     def start(self) -> None:
         self._begin = self._clock()
 
-    def stop(self) -> float:
-        """Joules since ``start``.
+    def stop(self) -> Reading:
+        """What was measured since ``start``.
 
         Raises
         ------
@@ -284,7 +293,7 @@ class CsvMeter:
         begin, end = self._begin, self._clock()
         self._begin = None
         time.sleep(self._settle_s)
-        return integrate(read_log(self._path), begin, end)
+        return Reading(integrate(read_log(self._path), begin, end), end - begin)
 
 
 def read_log(path: Path) -> list[tuple[float, float]]:
