@@ -12,7 +12,6 @@ MOST = {"lut": 0.85, "ff": 0.85, "dsp": 1.0, "ramb36": 1.0, "uram": 1.0}
 """Share of a part that a preset may take: LUTs and flip-flops need room to be placed."""
 
 
-@pytest.mark.skipif(not RESULTS.exists(), reason="`codesign bench presets` has not been run")
 @pytest.mark.parametrize("name", BOARDS)
 def test_every_preset_fits_its_part(name: str) -> None:
     rows = {row["name"]: row["value"] for row in json.loads(RESULTS.read_text())["rows"]}
