@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from codesign.report.marks import replace_between
+
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- figures: made by benchmarks/table.py -->", "<!-- end of figures -->"
 README_ROWS = (
@@ -68,11 +70,7 @@ def insert(text: str, content: str) -> str:
     ValueError
         The page does not have both marks.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page needs the marks {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n{content}\n{END}{after}"
+    return replace_between(text, BEGIN, END, content, name="the page")
 
 
 def main() -> None:

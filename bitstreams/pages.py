@@ -8,6 +8,7 @@ from bitstreams.design import CONTROLLER, Design
 from bitstreams.memories import activation_urams, activations_in_uram
 from codesign.arch import preset
 from codesign.boards import BOARDS, MIB, Board
+from codesign.report.marks import replace_between
 
 ROOT = Path(__file__).parent
 BEGIN = "<!-- made by python -m bitstreams.pages -->"
@@ -64,11 +65,7 @@ def page(board: Board, old: str) -> str:
     ValueError
         The page does not have both marks.
     """
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page of {board.name} needs the marks {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n{facts(board)}\n{END}{after}"
+    return replace_between(old, BEGIN, END, facts(board), name=f"the page of {board.name}")
 
 
 def path(board: Board) -> Path:
