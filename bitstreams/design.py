@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from codesign.arch import Arch
 from codesign.boards import GIB, Board, Clock
@@ -44,7 +44,7 @@ class Design:
 
     arch: Arch
     board: Board
-    verilog: str
+    verilog: str = field(repr=False)
     controller: bool = True
     identity: int = 0
 
