@@ -279,10 +279,3 @@ def fetch_offer() -> int:
 def fetch_interval(arch: Arch) -> int:
     """Cycles from one instruction to the next: its beats, its verdict, its way to the queue."""
     return INSTRUCTION_BYTES // arch.beat_bytes + 2
-
-
-def fetch_done() -> int:
-    """From the first cycle in which END finds all queues empty and units idle to the last one that
-    CYCLES counts; END looks from 5 cycles after its last beat on the bus.
-    """
-    return END_FLUSH + END_DONE - 1

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from codesign.boards import Clock
 from sim.board.errors import BoardError
 
-PL_CLOCKS = 4
 _DIVISOR_BITS = 6
 
 
