@@ -35,6 +35,10 @@ class SynthesisError(CodesignError):
     loop)."""
 
 
+class ExplorationError(CodesignError):
+    """A sweep cannot go on: workers that die, a problem or a folder that cannot be read."""
+
+
 class MachineError(CodesignError):
     """The accelerator stopped with an error code.
 

@@ -1,0 +1,1 @@
+"""The joint search over networks and architectures: evaluation, samplers, workers, storage."""
