@@ -1,0 +1,33 @@
+"""Samplers behind one interface (``codesign.explore.search.sampler.Sampler``)."""
+
+from __future__ import annotations
+
+from codesign.explore.search.sampler import Sampler
+from codesign.explore.space import Space
+
+NAMES = ("random",)
+"""The samplers there are."""
+
+
+def sampler(
+    name: str, space: Space, objectives: int, seed: int = 0, population: int = 64
+) -> Sampler:
+    """A sampler by its name; the library behind it is imported now.
+
+    Parameters
+    ----------
+    objectives:
+        How many values each point is told with.
+    population:
+        Designs in a generation, for samplers that have generations.
+
+    Raises
+    ------
+    ValueError
+        No sampler has that name.
+    """
+    if name == "random":
+        from codesign.explore.search.random import RandomSampler
+
+        return RandomSampler(space, objectives, seed)
+    raise ValueError(f"no sampler is called {name!r}; there are {', '.join(NAMES)}")
