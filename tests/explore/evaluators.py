@@ -78,3 +78,18 @@ def die_at_once() -> Evaluate:
 
 def refuse() -> Evaluate:
     raise FileNotFoundError("weights.pt is missing")
+
+
+def log_and_nap(log: Path, seconds: float) -> Evaluate:
+    """Notes each task in a file with the Ray node that begins it, naps, answers with the task."""
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+
+    def evaluate(task: int) -> int:
+        with log.open("a") as file:
+            file.write(f"{task} {node}\n")
+        time.sleep(seconds)
+        return task
+
+    return evaluate
