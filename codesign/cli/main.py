@@ -12,6 +12,7 @@ from codesign.errors import CodesignError
 
 COMMANDS = {
     "demo": "Train, quantise, compile, generate and verify a network in RTL simulation.",
+    "estimate": "Tell what a network would cost on an architecture, without compiling it.",
     "compile": "Quantise a network and compile it for an architecture.",
     "run": "Run a program on the machine reference or on the RTL.",
     "check": "Compare a program's three executions, bit for bit.",
@@ -20,6 +21,7 @@ COMMANDS = {
     "overlay": "Write what a board's bitstream is built from, and build it.",
     "explain": "Tell what a program does layer by layer, and what limits it.",
     "disasm": "Print a program's instructions.",
+    "report": "Show what an exploration found as one HTML page.",
     "calibrate": "Fit a board's energy coefficients to measured energies.",
     "bench": "Measure an architecture.",
     "board": "Simulate a PYNQ board for PYNQ's own client.",

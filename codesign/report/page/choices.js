@@ -1,0 +1,175 @@
+// Parallel coordinates of the front's choices and objectives; a range on an axis filters all views.
+
+const AXIS_WIDTH = 108; // px that a name and its values need
+const COLOURS = 7;
+
+// The axes: choices, then objectives. `position` is 0 to 1 for a row, null where it has no value.
+function choiceAxes() {
+  const choices = data.parameters.map((parameter, at) => choiceAxis(parameter, at));
+  const objectives = data.objectives.map(({ key }) => objectiveScale(key));
+  return [...choices.filter((at) => at.differs || state.allChoices), ...objectives];
+}
+
+function choiceAxis(parameter, at) {
+  const used = [...new Set(data.front.map((row) => data.choice[row][at]))].filter((v) => v !== null);
+  const last = parameter.values.length - 1;
+  const place = (index) => (last ? index / last : 0.5);
+  return {
+    name: parameter.name,
+    title: `${parameter.group}<br><b>${shown(parameter.label)}</b>`,
+    differs: used.length > 1,
+    position: (row) => (data.choice[row][at] === null ? null : place(data.choice[row][at])),
+    ticks: thinned(parameter.values.map((value, index) => [place(index), choiceText(value)])),
+  };
+}
+
+function objectiveScale(key) {
+  const [least, greatest] = extent(frontValues(key));
+  const rising = goalOf(key) === "max";
+  const share = (value) => (greatest > least ? (value - least) / (greatest - least) : 0.5);
+  const tick = (at) => least + (rising ? at : 1 - at) * (greatest - least);
+  return {
+    name: key,
+    title: `${data.figures[key].word}<br><b>${data.figures[key].label}</b>`,
+    position: (row) => {
+      const value = valueOf(row, key);
+      return value === null ? null : rising ? share(value) : 1 - share(value);
+    },
+    ticks: greatest > least ? [0, 0.5, 1].map((at) => [at, withUnit(key, tick(at))]) : [[0.5, withUnit(key, least)]],
+  };
+}
+
+function thinned(ticks) {
+  const step = Math.ceil(ticks.length / 9);
+  return ticks.filter((_, at) => at % step === 0 || at === ticks.length - 1);
+}
+
+function passes(row) {
+  return !state.filtered.has(row);
+}
+
+// The front's rows outside a range that was drawn.
+function outsideRanges() {
+  const drawn = choiceAxes().filter((at) => state.brushes.has(at.name));
+  const inside = (row, at) => {
+    const [least, greatest] = state.brushes.get(at.name);
+    const position = at.position(row);
+    return position !== null && position >= least && position <= greatest;
+  };
+  return new Set(data.front.filter((row) => !drawn.every((at) => inside(row, at))));
+}
+
+// Lines through these rows; designs that share a value lie a little apart, so that all are seen.
+function lines(rows, axes, more) {
+  const [x, y, customdata] = [[], [], []];
+  for (const row of rows) {
+    const rank = data.front.indexOf(row) / Math.max(1, data.front.length - 1) - 0.5;
+    axes.forEach((at, index) => {
+      const position = at.position(row);
+      x.push(index);
+      y.push(position === null ? null : at.differs ? position + 0.03 * rank : position);
+      customdata.push(row);
+    });
+    x.push(null);
+    y.push(null);
+    customdata.push(null);
+  }
+  const text = customdata.map((row) => (row === null ? "" : hoverText(row)));
+  return {
+    type: "scatter", mode: "lines+markers", x, y, customdata, text,
+    hovertemplate: "%{text}<extra></extra>", ...more,
+  };
+}
+
+function lineTraces(axes) {
+  const kept = data.front.filter((row) => passes(row) && row !== state.row);
+  const lost = data.front.filter((row) => !passes(row));
+  const traces = [];
+  if (lost.length) {
+    const style = { line: { width: 1, color: colour("line") }, mode: "lines" };
+    traces.push({ ...lines(lost, axes, style), hoverinfo: "skip", hovertemplate: null });
+  }
+  const [least, greatest] = state.colour ? extent(frontValues(state.colour)) : [0, 1];
+  for (let bin = 0; bin < COLOURS; bin += 1) {
+    const share = (row) => ((valueOf(row, state.colour) ?? least) - least) / (greatest - least || 1);
+    const rows = kept.filter((row) => Math.round((state.colour ? share(row) : 0.5) * (COLOURS - 1)) === bin);
+    const shade = state.colour ? mixed(bin / (COLOURS - 1)) : colour("blue");
+    if (rows.length) traces.push(lines(rows, axes, { opacity: 0.75, line: { width: 1.3, color: shade }, marker: { size: 4 } }));
+  }
+  if (state.row !== null && onFront.has(state.row)) {
+    traces.push(lines([state.row], axes, { line: { width: 3.5, color: colour("orange") }, marker: { size: 8 } }));
+  }
+  return traces;
+}
+
+function tickTrace(axes) {
+  const labels = axes.flatMap((at, index) => at.ticks.map(([place, text]) => [index, place, text]));
+  return {
+    type: "scatter", mode: "text", hoverinfo: "skip",
+    x: labels.map(([index]) => index + 0.06),
+    y: labels.map(([, place]) => place),
+    text: labels.map(([, , text]) => shown(text)),
+    textposition: "middle right",
+    textfont: { size: 11, color: colour("ink"), shadow: halo() },
+  };
+}
+
+function halo() {
+  const around = [[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [-1, -1], [1, -1], [-1, 1]];
+  return around.map(([x, y]) => `${2 * x}px ${2 * y}px 2px ${colour("surface")}`).join(", ");
+}
+
+function axisShapes(axes) {
+  return axes.flatMap((at, index) => {
+    const line = { type: "line", x0: index, x1: index, y0: 0, y1: 1, layer: "below", line: { color: colour("faint"), width: 1 } };
+    const range = state.brushes.get(at.name);
+    if (!range) return [line];
+    const [y0, y1] = range;
+    const fill = { fillcolor: colour("orange"), opacity: 0.3, line: { width: 0 } };
+    return [line, { type: "rect", x0: index - 0.05, x1: index + 0.05, y0, y1, ...fill }];
+  });
+}
+
+function drawChoices() {
+  const axes = choiceAxes();
+  const frame = byId("choices").parentElement;
+  const width = Math.max(frame.clientWidth, (axes.length + 0.6) * AXIS_WIDTH);
+  byId("choices").style.width = `${width}px`;
+  draw("choices", [...lineTraces(axes), tickTrace(axes)], {
+    margin: { l: 46, r: 84, t: 56, b: 14 },
+    xaxis: axis("", {
+      tickvals: axes.map((_, index) => index), ticktext: axes.map((at) => at.title),
+      side: "top", range: [-0.12, axes.length - 0.88], showgrid: false, showline: false, fixedrange: true,
+      ticks: "", tickangle: 0, automargin: false,
+    }),
+    yaxis: axis("", { range: [-0.06, 1.06], visible: false, fixedrange: true }),
+    shapes: axisShapes(axes),
+    hovermode: "closest",
+    dragmode: matchMedia("(pointer: coarse)").matches ? false : "select",
+    selections: [],
+  });
+}
+
+function brush(event) {
+  if (!event?.range) return;
+  const { x, y } = event.range;
+  const [left, right] = [Math.min(...x), Math.max(...x)];
+  const [low, high] = [Math.min(...y), Math.max(...y)];
+  const axes = choiceAxes();
+  const inside = axes.filter((_, index) => index >= left && index <= right);
+  const nearest = axes[Math.max(0, Math.min(axes.length - 1, Math.round((left + right) / 2)))];
+  for (const at of inside.length ? inside : [nearest]) state.brushes.set(at.name, [low, high]);
+  filterChanged();
+}
+
+function clearBrushes() {
+  state.brushes.clear();
+  filterChanged();
+}
+
+function filterChanged() {
+  state.filtered = outsideRanges();
+  drawChoices();
+  drawFront();
+  fillTable();
+}

@@ -1,0 +1,173 @@
+// The designs in two objectives, a third as colour.
+
+function hoverText(row) {
+  const detail = detailOf(row);
+  const verified = detail?.bit_exact ? ", verified in RTL" : "";
+  const lines = [`<b>Design ${data.ids[row]}</b>${verified}`];
+  const array = arrayOf(row);
+  if (array) lines.push(`array ${array}`);
+  for (const { key } of data.objectives) {
+    const { label, word } = data.figures[key];
+    lines.push(`${label}: <b>${withUnit(key, valueOf(row, key))}</b> ${word}`);
+  }
+  const chosen = data.parameters
+    .map((parameter, at) => [parameter, choiceOf(row, at)])
+    .filter(([parameter, value]) => value !== null && parameter.group !== "hardware");
+  for (const [parameter, value] of chosen.slice(0, 10)) {
+    lines.push(`${shown(parameter.label)}: ${shown(choiceText(value))}`);
+  }
+  if (chosen.length > 10) lines.push(`and ${chosen.length - 10} more choices`);
+  return lines.join("<br>");
+}
+
+function points(rows, more) {
+  const kept = rows.filter((row) => valueOf(row, state.x) !== null && valueOf(row, state.y) !== null);
+  return {
+    type: "scatter",
+    mode: "markers",
+    x: kept.map((row) => valueOf(row, state.x) * data.figures[state.x].scale),
+    y: kept.map((row) => valueOf(row, state.y) * data.figures[state.y].scale),
+    customdata: kept,
+    text: kept.map(hoverText),
+    hovertemplate: "%{text}<extra></extra>",
+    ...more(kept),
+  };
+}
+
+// Of the front's designs those that no other beats in the two objectives drawn, in order of x.
+function outline() {
+  const sign = (key) => (goalOf(key) === "max" ? -1 : 1);
+  const cost = (row, key) => sign(key) * valueOf(row, key);
+  const rows = data.front
+    .filter((row) => valueOf(row, state.x) !== null && valueOf(row, state.y) !== null)
+    .sort((a, b) => cost(a, state.x) - cost(b, state.x) || cost(a, state.y) - cost(b, state.y));
+  let best = Infinity;
+  return rows.filter((row) => {
+    const better = cost(row, state.y) < best;
+    if (better) best = cost(row, state.y);
+    return better;
+  });
+}
+
+function outlineTrace() {
+  return points(outline(), () => ({
+    mode: "lines",
+    name: "best of these two",
+    // a design is as good as its corner and no better until the next one
+    line: { shape: goalOf(state.x) === "max" ? "vh" : "hv", color: colour("faint"), width: 1.5 },
+    hoverinfo: "skip",
+    hovertemplate: null,
+  }));
+}
+
+function frontMarkers(symbol, size) {
+  return (rows) => ({
+    marker: {
+      symbol,
+      size,
+      opacity: rows.map((row) => (passes(row) ? 1 : 0.15)),
+      line: { width: 1, color: colour("surface") },
+      ...markerColour(rows),
+    },
+  });
+}
+
+function markerColour(rows) {
+  if (!state.colour) return { color: colour("blue") };
+  const { scale: factor } = data.figures[state.colour];
+  const [least, greatest] = extent(frontValues(state.colour));
+  return {
+    color: rows.map((row) => valueOf(row, state.colour) * factor),
+    colorscale: scale(),
+    cmin: least * factor,
+    cmax: greatest * factor,
+  };
+}
+
+function colourBar() {
+  return {
+    title: { text: titleOf(state.colour), side: "right", font: { size: 12, color: colour("muted") } },
+    thickness: 10,
+    len: 0.7,
+    outlinewidth: 0,
+    tickfont: { size: 11, color: colour("muted") },
+  };
+}
+
+function frontTraces() {
+  const others = data.ids.map((_, row) => row).filter((row) => !onFront.has(row));
+  const feasible = others.filter((row) => data.violation[row] === 0);
+  const infeasible = others.filter((row) => data.violation[row] !== 0);
+  const open = data.front.filter((row) => !detailOf(row));
+  const verified = data.front.filter((row) => detailOf(row));
+  const grey = (symbol) => () => ({ marker: { symbol, size: 5, color: colour("faint"), opacity: 0.7 } });
+  const traces = [
+    { ...points(infeasible, grey("x-thin-open")), name: "outside the constraints" },
+    { ...points(feasible, grey("circle")), name: "dominated" },
+    outlineTrace(),
+    { ...points(open, frontMarkers("circle", 9)), name: "front" },
+    { ...points(verified, frontMarkers("diamond", 13)), name: "front, verified in RTL" },
+    selectionTrace(),
+  ].filter((trace) => trace.x.length);
+  const coloured = traces.find((trace) => Array.isArray(trace.marker?.color));
+  if (coloured) Object.assign(coloured.marker, { showscale: true, colorbar: colourBar() });
+  return traces;
+}
+
+function selectionTrace() {
+  return points(state.row === null ? [] : [state.row], () => ({
+    name: "selected",
+    marker: { symbol: "circle-open", size: 20, color: colour("orange"), line: { width: 3 } },
+    hoverinfo: "skip",
+    hovertemplate: null,
+  }));
+}
+
+function objectiveAxis(key) {
+  const type = axisType(frontValues(key));
+  const arrow = goalOf(key) === "max" ? "higher is better" : "lower is better";
+  return axis(`${titleOf(key)}, ${type === "log" ? "log scale, " : ""}${arrow}`, { type });
+}
+
+function drawFront() {
+  draw("front", frontTraces(), {
+    xaxis: objectiveAxis(state.x),
+    yaxis: objectiveAxis(state.y),
+    hovermode: "closest",
+    showlegend: true,
+    legend: legend(),
+    uirevision: `${state.x} ${state.y}`,
+  });
+}
+
+function fillAxisMenus() {
+  const options = (none) => [
+    ...(none ? [make("option", { value: "" }, "none")] : []),
+    ...data.objectives.map(({ key }) => make("option", { value: key }, data.figures[key].label)),
+  ];
+  const [first, second, third] = data.objectives.map(({ key }) => key);
+  state.x = second ?? first;
+  state.y = first;
+  state.colour = third ?? null;
+  for (const [id, key] of [["axis-x", "x"], ["axis-y", "y"], ["axis-c", "colour"]]) {
+    byId(id).append(...options(key === "colour"));
+    byId(id).value = state[key] ?? "";
+    byId(id).addEventListener("change", (event) => {
+      state[key] = event.target.value || null;
+      drawFront();
+      drawChoices();
+    });
+  }
+}
+
+function frontNote() {
+  const verified = data.front.filter((row) => detailOf(row)).length;
+  const shownOthers = data.ids.length - data.front.length;
+  const thinned = data.others > shownOthers ? ` (${grouped(shownOthers)} of them drawn)` : "";
+  if (!data.front.length) return "No design is on the front yet: none has been evaluated.";
+  const waiting = verified ? `${grouped(verified)} of them compiled and verified bit for bit in RTL` : "none of them verified in RTL yet";
+  return (
+    `${grouped(data.front.length)} designs that no other beats in all ${data.objectives.length} ` +
+    `objectives, ${waiting}; ${grouped(data.others)} others${thinned}. Hover for a design, click to select it.`
+  );
+}
