@@ -15,13 +15,14 @@ SHAPE = (3, 32, 32)
 
 
 class Stack(nn.Module):
-    """Two 3 by 3 convolutions beside an identity, or a strided 1 by 1 where the shape changes."""
+    """Two convolutions, 3 by 3 or of another odd ``kernel``, beside an identity, or a strided 1 by
+    1 where the shape changes."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, kernel: int = 3) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
+        self.conv1 = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
         self.norm1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.conv2 = nn.Conv2d(outputs, outputs, kernel, padding=kernel // 2)
         self.norm2 = nn.BatchNorm2d(outputs)
         changes = stride != 1 or inputs != outputs
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride) if changes else nn.Identity()

@@ -1,0 +1,79 @@
+"""Labelled images in three parts: what networks are trained on, what a search selects by, and what
+its results are reported on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from codesign.ir import Shape
+
+Images = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Images [K, C, H, W], normalised, and labels [K] of each part.
+
+    ``validation`` is split off the training images: choices are made by it, so that the test images
+    stay unseen until a result is reported.
+    """
+
+    train_images: Images
+    train_labels: Labels
+    validation_images: Images
+    validation_labels: Labels
+    test_images: Images
+    test_labels: Labels
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W) of an image."""
+        channels, height, width = self.train_images.shape[1:]
+        return channels, height, width
+
+    def fit(self, shape: Shape) -> Data:
+        """The images at the resolution of ``shape``, (C, H, W): resampled, with antialiasing.
+
+        Raises
+        ------
+        ValueError
+            Another number of channels.
+        """
+        if shape[0] != self.shape[0]:
+            raise ValueError(
+                f"the images have {self.shape[0]} channels, the network takes {shape[0]}; "
+                "give it data of its own kind"
+            )
+        if shape == self.shape:
+            return self
+        return dataclasses.replace(
+            self,
+            train_images=_resampled(self.train_images, shape),
+            validation_images=_resampled(self.validation_images, shape),
+            test_images=_resampled(self.test_images, shape),
+        )
+
+
+def digest(images: Images, labels: Labels) -> str:
+    """SHA-256 of a set of labelled images: their order does not matter."""
+    sums = sorted(
+        (zlib.crc32(image.tobytes()), int(label))
+        for image, label in zip(images, labels, strict=True)
+    )
+    return hashlib.sha256(repr((images.shape[1:], sums)).encode()).hexdigest()
+
+
+def _resampled(images: Images, shape: Shape) -> Images:
+    found: Images = functional.interpolate(
+        torch.from_numpy(images), shape[1:], mode="bilinear", antialias=True
+    ).numpy()
+    return found
