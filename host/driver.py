@@ -10,8 +10,8 @@ from types import TracebackType
 
 from host import steps
 from host.device import ByteArray, Device
-from host.flow import Flight, Item, Outputs
-from host.inputs import Array, check_inputs
+from host.flow import Flight, Item, Outputs, results
+from host.inputs import Array, Given, check_inputs
 from host.manifest import read_program
 from host.maps import Codes
 from host.memory import SLOTS
@@ -27,6 +27,29 @@ TIMEOUT_S = 60.0
 
 _in_use: dict[int, object] = {}
 """Device, by its id -> the load or flow that is under way there."""
+
+
+class _Alone:
+    """Within its ``with`` block nobody else of this process sends the device to work."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def __enter__(self) -> None:
+        mine = object()
+        if _in_use.setdefault(id(self._device), mine) is not mine:
+            raise RuntimeError(
+                f"a stream is under way on {self._device.name}: let it end, or close() it, before "
+                "anything else runs there"
+            )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        del _in_use[id(self._device)]
 
 
 class Accelerator:
@@ -62,6 +85,7 @@ class Accelerator:
         self._session: Session | None = None
         self._batches = 0
         self._watch = Stopwatch(device)
+        self._alone = _Alone(device)
 
     def load(self, program: str | os.PathLike[str]) -> Accelerator:
         """Put a program file on the device and run its part ``setup``; returns this accelerator.
@@ -85,7 +109,7 @@ class Accelerator:
         manifest, image = read_program(program)
         steps.check(manifest.host_steps)
         self.unload()
-        with self._alone():
+        with self._alone:
             self._session = Session(self._device, manifest, image, self._settings)
         return self
 
@@ -111,7 +135,13 @@ class Accelerator:
         RuntimeError
             No program is loaded, or a stream is under way.
         """
-        (outputs,) = self._flow(self._loaded(), [inputs])
+        session = self._loaded()
+        with self._alone:
+            self._watch.begin()
+            given = check_inputs(session.inputs, inputs)
+            if given.samples <= session.batch:
+                return self._run_once(session, given)
+        (outputs,) = self._flow(session, [inputs])
         return outputs
 
     def run_batch(self, items: Iterable[Array | Sequence[Array]]) -> list[Outputs]:
@@ -132,18 +162,30 @@ class Accelerator:
         several = (item if isinstance(item, (tuple, list)) else (item,) for item in items)
         return self._flow(self._loaded(), several)
 
+    def _run_once(self, session: Session, given: Given) -> Outputs:
+        """``_flow`` of one batch, in a straight line: what keeps two batches apart would take as
+        long as packing a small network's input."""
+        session.pack(0, given.arrays)
+        session.start(0)
+        self._watch.started()
+        self._finish(session)
+        outputs = results(session, given, [session.unpack(0, given.real)])
+        self._watch.pause()
+        return outputs
+
     def _flow(self, session: Session, items: Iterable[Sequence[Array]]) -> Iterator[Outputs]:
         """While a batch is on the accelerator the next is packed and the one before unpacked."""
         flight: Flight | None = None
         slot = 0
-        with self._alone():
+        with self._alone:
             self._watch.begin()
             for inputs in self._paused(items):
                 self._require(session)
                 item = Item(check_inputs(session.inputs, inputs), session)
                 for last, part in item.parts():
                     session.pack(slot, part)
-                    self._finish(session, flight)
+                    if flight:
+                        self._finish(session)
                     session.start(slot)
                     self._watch.started()
                     landed, flight = flight, Flight(item, slot, last)
@@ -153,8 +195,10 @@ class Accelerator:
                         yield result
                         self._watch.resume()
                         self._require(session)
-            self._finish(session, flight)
-            result = flight.land() if flight else None
+            result = None
+            if flight:
+                self._finish(session)
+                result = flight.land()
             self._watch.pause()
         if result is not None:
             yield result
@@ -177,26 +221,11 @@ class Accelerator:
         if session is not self._session:
             raise RuntimeError("the program was unloaded while a stream was under way")
 
-    def _finish(self, session: Session, flight: Flight | None) -> None:
-        if flight:
-            session.finish()
-            self._watch.ended()
-            self._batches += 1
-            self._watch.batches += 1
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody else of this process sends the device to work meanwhile."""
-        mine = object()
-        if _in_use.setdefault(id(self._device), mine) is not mine:
-            raise RuntimeError(
-                f"a stream is under way on {self._device.name}: let it end, or close() it, before "
-                "anything else runs there"
-            )
-        try:
-            yield
-        finally:
-            del _in_use[id(self._device)]
+    def _finish(self, session: Session) -> None:
+        session.finish()
+        self._watch.ended()
+        self._batches += 1
+        self._watch.batches += 1
 
     def measure(self, meter: Meter, *inputs: Array, seconds: float = 1.0) -> Report:
         """The report of a run with its energy measured: that of the whole board, its host included,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -31,20 +31,6 @@ class Item:
             part = [array[first : first + size] for array in self.given.arrays]
             yield first + size >= samples, part
 
-    def result(self) -> Outputs:
-        """The outputs of all samples, the host's steps done on real values."""
-        samples, session = self.given.samples, self.session
-        results = [
-            (column[0] if len(column) == 1 else np.concatenate(column))[:samples]
-            for column in zip(*self.outputs, strict=True)
-        ]
-        if self.given.real and session.manifest.host_steps:
-            results = [
-                steps.apply(session.manifest.host_steps, table.layout.name, values)
-                for table, values in zip(session.outputs, results, strict=True)
-            ]
-        return results[0] if len(results) == 1 else tuple(results)
-
 
 @dataclass(frozen=True)
 class Flight:
@@ -58,4 +44,18 @@ class Flight:
         """Take the outputs; the item's result where this was its last batch."""
         item = self.item
         item.outputs.append(item.session.unpack(self.slot, item.given.real))
-        return item.result() if self.last else None
+        return results(item.session, item.given, item.outputs) if self.last else None
+
+
+def results(session: Session, given: Given, batches: Sequence[Sequence[Array]]) -> Outputs:
+    """The outputs of all samples from those of each batch, the host's steps done on real values."""
+    outputs = [
+        (column[0] if len(column) == 1 else np.concatenate(column))[: given.samples]
+        for column in zip(*batches, strict=True)
+    ]
+    if given.real and session.manifest.host_steps:
+        outputs = [
+            steps.apply(session.manifest.host_steps, table.layout.name, values)
+            for table, values in zip(session.outputs, outputs, strict=True)
+        ]
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)

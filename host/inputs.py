@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from host.maps import MapTable
+from host.maps import INT8, MapTable
 
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(NamedTuple):
     """Inputs of one call: ``arrays`` [samples, C, H, W], all codes or all real values."""
 
-    arrays: tuple[Array, ...]
+    arrays: list[Array]
     samples: int
     real: bool
 
@@ -34,10 +32,10 @@ def check_inputs(tables: Sequence[MapTable], inputs: Sequence[Array]) -> Given:
     if len(inputs) != len(tables):
         names = [table.layout.name for table in tables]
         raise TypeError(f"{len(inputs)} inputs are given, the program takes {names}")
-    arrays = tuple(map(_checked, tables, inputs))
-    samples, codes = len(arrays[0]), arrays[0].dtype == np.int8
+    arrays = [_checked(table, x) for table, x in zip(tables, inputs, strict=True)]
+    samples, codes = len(arrays[0]), arrays[0].dtype == INT8
     for x in arrays[1:]:
-        if (len(x), x.dtype == np.int8) != (samples, codes):
+        if (len(x), x.dtype == INT8) != (samples, codes):
             raise ValueError("all inputs must have as many samples, and all be codes or none")
     return Given(arrays, samples, not codes)
 
@@ -53,7 +51,7 @@ def _checked(table: MapTable, x: Array) -> Array:
             f"input {layout.name!r} has shape {x.shape}; the program takes "
             f"(samples, {', '.join(map(str, layout.shape))})"
         )
-    if x.dtype.kind != "f" and x.dtype != np.int8:
+    if x.dtype.kind != "f" and x.dtype != INT8:
         raise TypeError(
             f"input {layout.name!r} has type {x.dtype}; give int8 codes or floating-point values"
         )

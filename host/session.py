@@ -9,12 +9,12 @@ from types import TracebackType
 import numpy as np
 
 from host.control import Control
-from host.device import ByteArray, Device
+from host.device import Buffer, ByteArray, Device
 from host.errors import DeviceLostError, DeviceTimeoutError
 from host.inputs import Array
 from host.manifest import Manifest, MapLayout
-from host.maps import Codes, MapTable, check_apart
-from host.memory import Memory, slot_name
+from host.maps import Codes, MapTable, MapView, check_apart
+from host.memory import SLOTS, Memory, slot_name
 
 _NO_RECORDS: ByteArray = np.zeros(0, np.uint8)
 _written: list[Memory] = []
@@ -88,6 +88,11 @@ class Session:
             self._control.check_device()
             self._memory = Memory(device, manifest, image, settings.trace)
             try:
+                self._inputs, self._outputs = self._slots("INPUT"), self._slots("OUTPUT")
+                self._packed = _views(self.inputs, self._inputs)
+                self._unpacked = _views(self.outputs, self._outputs)
+                for view in (view for slot in self._packed for view in slot):
+                    view.clear()
                 self._prepare()
             except BaseException:
                 self._give_up()
@@ -95,11 +100,10 @@ class Session:
 
     def pack(self, slot: int, inputs: Iterable[Array]) -> None:
         """Put up to a batch of checked inputs where the accelerator will read them."""
-        buffer = self._memory[slot_name("INPUT", slot)]
-        for table, samples in zip(self.inputs, inputs, strict=True):
-            table.pack(samples, buffer.array)
+        for view, samples in zip(self._packed[slot], inputs, strict=True):
+            view.pack(samples)
         with self._reach:
-            buffer.flush()
+            self._inputs[slot].flush()
 
     def start(self, slot: int) -> None:
         """Begin the batch that was packed; set the program up again where another was there."""
@@ -121,13 +125,10 @@ class Session:
 
     def unpack(self, slot: int, real: bool) -> list[Array]:
         """The batch's outputs [B, C, H, W], as codes or as real values."""
-        buffer = self._memory[slot_name("OUTPUT", slot)]
         with self._reach:
-            buffer.invalidate()
-        array = buffer.array
-        if real:
-            return [table.read_values(array) for table in self.outputs]
-        return [table.read(array) for table in self.outputs]
+            self._outputs[slot].invalidate()
+        views = self._unpacked[slot]
+        return [view.read_values() if real else view.read() for view in views]
 
     def tensor(self, name: str) -> Codes:
         """Codes of an inner tensor that a debug build saves."""
@@ -136,7 +137,7 @@ class Session:
         buffer = self._memory["SCRATCH"]
         with self._reach:
             buffer.invalidate()
-        return self._tensors[name].read(buffer.array)
+        return MapView(self._tensors[name], buffer.array).read()
 
     def results(self) -> tuple[dict[str, int], ByteArray]:
         """Counters and trace records of the last batch, read when they are asked for.
@@ -193,11 +194,14 @@ class Session:
         control.choose(self.manifest.infer)
         self._ready = True
 
+    def _slots(self, region: str) -> list[Buffer]:
+        """The region's buffer of each slot."""
+        return [self._memory[slot_name(region, slot)] for slot in range(SLOTS)]
+
     def _move(self, slot: int) -> None:
         """Let the device work on the inputs and outputs of another slot."""
-        for region in ("INPUT", "OUTPUT"):
-            old, new = (self._memory[slot_name(region, at)].address for at in (self._slot, slot))
-            self._control.rebase(region, old, new)
+        for region, buffers in (("INPUT", self._inputs), ("OUTPUT", self._outputs)):
+            self._control.rebase(region, buffers[self._slot].address, buffers[slot].address)
         self._slot = slot
 
     def _require_results(self) -> None:
@@ -224,3 +228,8 @@ class Session:
 
 def _tables(layouts: Iterable[MapLayout], buffer_bytes: int) -> list[MapTable]:
     return [MapTable(layout, buffer_bytes) for layout in layouts]
+
+
+def _views(tables: list[MapTable], slots: list[Buffer]) -> list[list[MapView]]:
+    """Of each slot the views of its maps."""
+    return [[MapView(table, buffer.array) for table in tables] for buffer in slots]

@@ -26,7 +26,7 @@ from codesign.registers import (
     TRACE_RECORD_BYTES,
 )
 from host.manifest import MapLayout
-from host.maps import MapTable
+from host.maps import MapTable, MapView
 from hw.build import Chip
 from sim import agents
 from sim.axi_agents import DECERR, SLVERR, AxiChecker, AxiMemory, LiteMaster, Window
@@ -136,10 +136,10 @@ class System:
         """One inference; its result must be the graph's."""
         made = program()
         x = network.inputs(made.graph.batch, seed)
-        _table(made, "inputs").pack(x, self.windows["INPUT"].data)
+        _view(made, "inputs", self.windows["INPUT"]).pack(x)
         self.windows["OUTPUT"].data[:] = 0
         assert await self.run(made.infer) == STATUS_DONE
-        result = _table(made, "outputs").read(self.windows["OUTPUT"].data)
+        result = _view(made, "outputs", self.windows["OUTPUT"]).read()
         assert np.array_equal(result, network.expected(x))
 
     async def fails(
@@ -158,9 +158,12 @@ class System:
         await self.infer(seed=11)
 
 
-def _table(made: Program, side: str) -> MapTable:
-    size = {"inputs": made.input_bytes, "outputs": made.output_bytes}[side]
-    return MapTable(MapLayout(**asdict(getattr(made, side)[0])), size)
+def _view(made: Program, side: str, window: Window) -> MapView:
+    table = MapTable(MapLayout(**asdict(getattr(made, side)[0])), len(window.data))
+    view = MapView(table, window.data)
+    if side == "inputs":
+        view.clear()
+    return view
 
 
 def _instruction(index: int) -> isa.Instruction:

@@ -10,7 +10,7 @@ from codesign.quant.values import Coding
 from host import manifest
 from host.errors import ProgramFileError
 from host.manifest import MapLayout
-from host.maps import MapTable, check_apart
+from host.maps import MapTable, MapView, check_apart
 
 PLAIN = ((0, 0),)
 
@@ -75,7 +75,9 @@ def test_pack_follows_the_formula(layout):
     codes = rng.integers(-128, 128, (layout.batch, *layout.shape), np.int8)
     buffer = np.full(4096, 99, np.uint8)
     table = MapTable(layout, len(buffer))
-    table.pack(codes, buffer)
+    view = MapView(table, buffer)
+    view.clear()
+    view.pack(codes)
     expected = np.full(4096, 99, np.uint8)
     # what lies between the map's own bytes is the zero point
     expected[table.first : table.end] = np.int8(layout.zero_point).view(np.uint8)
@@ -95,7 +97,7 @@ def test_pack_follows_the_formula(layout):
 @pytest.mark.parametrize("layout", [at for at in LAYOUTS if at.fold == PLAIN])
 def test_read_follows_the_formula(layout):
     buffer = np.random.default_rng(6).integers(0, 256, 4096, np.uint8)
-    codes = MapTable(layout, len(buffer)).read(buffer)
+    codes = MapView(MapTable(layout, len(buffer)), buffer).read()
     assert codes.shape == (layout.batch, *layout.shape)
     for index in np.ndindex(codes.shape):
         assert codes[index] == np.int8(buffer[position(layout, *index)].view(np.int8))
@@ -120,21 +122,21 @@ def test_values_are_packed_as_their_codes_and_read_back(dtype):
     table = MapTable(layout, 4096)
     values = np.random.default_rng(7).normal(0, 30, (2, 5, 3, 4)).astype(dtype)
     one, other = np.zeros((2, 4096), np.uint8)
-    table.pack(values, one)
+    view = MapView(table, one)
+    view.pack(values)
     codes = table.quantize(values)
-    table.pack(codes, other)
+    MapView(table, other).pack(codes)
     assert np.array_equal(one, other)
-    assert np.array_equal(table.read(one), codes)
-    assert np.array_equal(table.read_values(one), table.dequantize(codes))
+    assert np.array_equal(view.read(), codes)
+    assert np.array_equal(view.read_values(), table.dequantize(codes))
 
 
 def test_a_batch_is_filled_with_its_last_sample():
     layout = make((2, 2, 2), batch=4)
-    table = MapTable(layout, 4096)
-    buffer = np.zeros(4096, np.uint8)
+    view = MapView(MapTable(layout, 4096), np.zeros(4096, np.uint8))
     codes = np.random.default_rng(9).integers(-128, 128, (2, 2, 2, 2), np.int8)
-    table.pack(codes, buffer)
-    assert np.array_equal(table.read(buffer), codes[[0, 1, 1, 1]])
+    view.pack(codes)
+    assert np.array_equal(view.read(), codes[[0, 1, 1, 1]])
 
 
 def test_maps_of_a_buffer_lie_apart():

@@ -1,16 +1,13 @@
-"""What a board brings: Python 3.10 or newer, numpy, and at times 32 bits."""
+"""What a board brings: Python 3.10 or newer, and numpy."""
 
 import ast
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import host
-from host.maps import MapTable
-from tests.host.test_maps import LAYOUTS
 
 FOLDER = Path(host.__path__[0])
 OLDEST = (3, 10)
@@ -43,16 +40,3 @@ def test_numpy_is_all_that_it_imports():
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""
-
-
-@pytest.mark.parametrize("at", LAYOUTS)
-def test_tables_do_with_indices_of_32_bits(at, monkeypatch):
-    wide = MapTable(at, 4096)
-    monkeypatch.setattr(np, "intp", np.int32)
-    narrow = MapTable(at, 4096)
-    values = np.random.default_rng(3).normal(0, 20, (at.batch, *at.shape)).astype(np.float32)
-    one, other = np.zeros((2, 4096), np.uint8)
-    wide.pack(values, one)
-    narrow.pack(values, other)
-    assert np.array_equal(one, other)
-    assert np.array_equal(wide.read_values(one), narrow.read_values(one))
