@@ -112,6 +112,36 @@ def keep_channels(network: net.Network, kept: Mapping[str, Indices]) -> net.Netw
     return pruned
 
 
+def kept_by(network: net.Network, reference: net.Network) -> dict[str, Indices]:
+    """Which of the channels of ``reference`` each tensor of ``network`` has, its pruning.
+
+    Raises
+    ------
+    ValueError
+        ``network`` is not what ``prune_channels`` makes of ``reference``.
+    """
+    if [op.name for op in network.ops] != [op.name for op in reference.ops]:
+        raise ValueError(
+            f"network {network.name!r} has other operations than {reference.name!r}; "
+            "give the one that it was pruned from"
+        )
+    found: dict[str, Indices] = {}
+    for group in channel_groups(reference):
+        first = group.tensors[0]
+        left = network.shapes[first][0] // group.spread[first]
+        kept = strongest(importance(reference, group), left)
+        found |= {name: _spread(kept, spread) for name, spread in group.spread.items()}
+    for op, old in zip(network.ops, reference.ops, strict=True):
+        if isinstance(op, net.Conv2d | net.Linear) and isinstance(old, net.Conv2d | net.Linear):
+            expected = old.bias[found[op.y]]
+            if not np.array_equal(op.bias, expected):
+                raise ValueError(
+                    f"{op.name!r} has not the biases of the channels of {reference.name!r} that "
+                    "pruning keeps; give the network that it was pruned from, not fine-tuned yet"
+                )
+    return found
+
+
 def _kept(network: net.Network, ratios: Mapping[str, float], multiple: int) -> dict[str, int]:
     """Group -> its channels after pruning."""
     groups = {group.name: group for group in channel_groups(network)}

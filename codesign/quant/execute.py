@@ -30,7 +30,7 @@ def execute(network: net.Network, inputs: npt.NDArray[np.float32]) -> Values:
     values = {network.inputs[0]: torch.from_numpy(inputs)}
     with torch.no_grad():
         for op in network.ops:
-            values[op.y] = _compute(op, *(values[name] for name in net.op_inputs(op)))
+            values[op.y] = compute(op, *(values[name] for name in net.op_inputs(op)))
     return {name: value.numpy() for name, value in values.items()}
 
 
@@ -42,24 +42,26 @@ def run(network: net.Network, inputs: npt.NDArray[np.float32], chunk: int = 64) 
     return {name: np.concatenate([part[name] for part in parts]) for name in network.outputs}
 
 
-def _compute(op: net.Op, *x: torch.Tensor) -> torch.Tensor:
+def compute(op: net.Op, *x: torch.Tensor) -> torch.Tensor:
+    """What the operation makes of its inputs, each [B, C, H, W]."""
     if isinstance(op, net.Conv2d | net.AvgPool2d | net.Add):
-        return _linear_part(op, *x).clamp(op.low, op.high)
+        return linear_part(op, *x).clamp(op.low, op.high)
     return _rest(op, x[0])
 
 
-def _linear_part(
+def linear_part(
     op: net.Clamping, x: torch.Tensor, other: torch.Tensor | None = None
 ) -> torch.Tensor:
+    """``compute`` before the clamp."""
     if isinstance(op, net.Conv2d):
         weight, bias = torch.from_numpy(op.weight), torch.tensor(op.bias)
-        padded, window = _pad(x, op.window, 0.0), op.window
+        padded, window = pad(x, op.window, 0.0), op.window
         return functional.conv2d(padded, weight, bias, window.stride, 0, window.dilation, op.groups)
     if isinstance(op, net.AvgPool2d):
         window, kernel, groups = op.window, op.window.kernel, x.shape[1]
         ones = torch.full((groups, 1, *kernel), 1 / (kernel[0] * kernel[1]))
         mean = functional.conv2d(
-            _pad(x, window, 0.0), ones, None, window.stride, 0, window.dilation, groups
+            pad(x, window, 0.0), ones, None, window.stride, 0, window.dilation, groups
         )
         if op.counted is None:
             return mean
@@ -73,7 +75,7 @@ def _linear_part(
 def _rest(op: net.Op, x: torch.Tensor) -> torch.Tensor:
     if isinstance(op, net.MaxPool2d):
         window = op.window
-        padded = _pad(x, window, -math.inf)
+        padded = pad(x, window, -math.inf)
         return functional.max_pool2d(padded, window.kernel, window.stride, 0, window.dilation)
     if isinstance(op, net.Linear):
         return functional.linear(x.flatten(1), torch.from_numpy(op.weight), torch.tensor(op.bias))[
@@ -82,7 +84,7 @@ def _rest(op: net.Op, x: torch.Tensor) -> torch.Tensor:
     if isinstance(op, net.BatchNorm):
         return x * torch.tensor(op.factor)[:, None, None] + torch.tensor(op.offset)[:, None, None]
     if isinstance(op, net.Pad):
-        return _pad(x, Window((1, 1), padding=op.padding), 0.0)
+        return pad(x, Window((1, 1), padding=op.padding), 0.0)
     if isinstance(op, net.Clamp):
         return x.clamp(op.low, op.high)
     if isinstance(op, net.Upsample):
@@ -93,7 +95,8 @@ def _rest(op: net.Op, x: torch.Tensor) -> torch.Tensor:
     return x.reshape(len(x), -1, 1, 1) if isinstance(op, net.Flatten) else x
 
 
-def _pad(x: torch.Tensor, window: Window, value: float) -> torch.Tensor:
+def pad(x: torch.Tensor, window: Window, value: float) -> torch.Tensor:
+    """The map spread as the window's ``base_dilation`` says, with its padding around it."""
     top, bottom, left, right = window.padding
     if window.base_dilation != (1, 1):
         apart_y, apart_x = window.base_dilation
