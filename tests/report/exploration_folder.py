@@ -73,7 +73,7 @@ def _values(choice: dict[str, Any], generator: np.random.Generator) -> dict[str,
     macs = 12.5e6 * choice["network.width"] ** 2 * choice["network.depth"] / 3
     macs *= max(0.15, 1 - 0.3 * removed)
     cycles = round(macs / lanes / 0.83 + 2200 + 60 * lanes**0.5)
-    accuracy = 0.93 - 0.30 * float(np.exp(-macs / 2.6e6)) - 0.01 * generator.random()
+    accuracy = 0.93 - 0.30 * float(np.exp(-macs / 2.6e6)) - 0.08 * generator.random()
     lut = 5200 + 31 * lanes + 160 * choice["hardware.pixels"] * choice["hardware.out_channels"] / 8
     dram = 16_000 + 1024 * choice["network.depth"]
     return {

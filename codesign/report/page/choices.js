@@ -1,6 +1,7 @@
 // Parallel coordinates of the front's choices and objectives; a range on an axis filters all views.
 
-const AXIS_WIDTH = 108; // px that a name and its values need
+const AXIS_WIDTH = 92; // px that a name and its values need
+const NAME_LENGTH = 13; // characters of it that are drawn
 const COLOURS = 7;
 
 // The axes: choices, then objectives. `position` is 0 to 1 for a row, null where it has no value.
@@ -16,7 +17,7 @@ function choiceAxis(parameter, at) {
   const place = (index) => (last ? index / last : 0.5);
   return {
     name: parameter.name,
-    title: `${parameter.group}<br><b>${shown(parameter.label)}</b>`,
+    title: `${shown(short(parameter.group.split(".").at(-1)))}<br><b>${shown(short(parameter.label))}</b>`,
     differs: used.length > 1,
     position: (row) => (data.choice[row][at] === null ? null : place(data.choice[row][at])),
     ticks: thinned(parameter.values.map((value, index) => [place(index), choiceText(value)])),
@@ -37,6 +38,11 @@ function objectiveScale(key) {
     },
     ticks: greatest > least ? [0, 0.5, 1].map((at) => [at, withUnit(key, tick(at))]) : [[0.5, withUnit(key, least)]],
   };
+}
+
+// Names that are too long differ at their ends.
+function short(name) {
+  return name.length > NAME_LENGTH + 1 ? `…${name.slice(-NAME_LENGTH)}` : name;
 }
 
 function thinned(ticks) {

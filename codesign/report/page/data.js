@@ -11,7 +11,7 @@ const state = {
   x: data.objectives[0]?.key,
   y: data.objectives[0]?.key,
   colour: null,
-  order: { key: "id", rising: true },
+  order: { key: data.objectives[0]?.key, rising: data.objectives[0]?.goal === "min" },
   allChoices: false,
 };
 
@@ -79,6 +79,12 @@ function withUnit(key, value) {
 function titleOf(key) {
   const { label, unit } = data.figures[key];
   return unit ? `${label} (${unit})` : label;
+}
+
+// A label within a sentence: abbreviations keep their capitals.
+function inText(key) {
+  const { label } = data.figures[key];
+  return label.replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase());
 }
 
 function percent(share, digits = 0) {

@@ -1,6 +1,13 @@
 // The designs in two objectives, a third as colour.
 
+const hoverTexts = new Map(); // row -> text, which nothing changes
+
 function hoverText(row) {
+  if (!hoverTexts.has(row)) hoverTexts.set(row, composed(row));
+  return hoverTexts.get(row);
+}
+
+function composed(row) {
   const detail = detailOf(row);
   const verified = detail?.bit_exact ? ", verified in RTL" : "";
   const lines = [`<b>Design ${data.ids[row]}</b>${verified}`];
@@ -52,7 +59,7 @@ function outline() {
 function outlineTrace() {
   return points(outline(), () => ({
     mode: "lines",
-    name: "best of these two",
+    name: "best in these two",
     // a design is as good as its corner and no better until the next one
     line: { shape: goalOf(state.x) === "max" ? "vh" : "hv", color: colour("faint"), width: 1.5 },
     hoverinfo: "skip",
@@ -84,13 +91,19 @@ function markerColour(rows) {
   };
 }
 
+function narrow() {
+  return innerWidth < 600;
+}
+
 function colourBar() {
   return {
-    title: { text: titleOf(state.colour), side: "right", font: { size: 12, color: colour("muted") } },
+    title: { text: titleOf(state.colour), side: narrow() ? "bottom" : "right", font: { size: 12, color: colour("muted") } },
     thickness: 10,
-    len: 0.7,
+    ...(narrow() ? { orientation: "h", y: -0.2, yanchor: "top", len: 1 } : { len: 0.7 }),
     outlinewidth: 0,
     tickfont: { size: 11, color: colour("muted") },
+    separatethousands: true,
+    exponentformat: "none",
   };
 }
 
@@ -126,7 +139,7 @@ function selectionTrace() {
 function objectiveAxis(key) {
   const type = axisType(frontValues(key));
   const arrow = goalOf(key) === "max" ? "higher is better" : "lower is better";
-  return axis(`${titleOf(key)}, ${type === "log" ? "log scale, " : ""}${arrow}`, { type });
+  return axis(`${titleOf(key)}, ${type === "log" ? "log scale, " : ""}${arrow}`, type === "log" ? logarithmic() : {});
 }
 
 function drawFront() {
@@ -164,7 +177,7 @@ function frontNote() {
   const verified = data.front.filter((row) => detailOf(row)).length;
   const shownOthers = data.ids.length - data.front.length;
   const thinned = data.others > shownOthers ? ` (${grouped(shownOthers)} of them drawn)` : "";
-  if (!data.front.length) return "No design is on the front yet: none has been evaluated.";
+  if (!data.front.length) return "No design is on the front yet.";
   const waiting = verified ? `${grouped(verified)} of them compiled and verified bit for bit in RTL` : "none of them verified in RTL yet";
   return (
     `${grouped(data.front.length)} designs that no other beats in all ${data.objectives.length} ` +

@@ -76,18 +76,23 @@ function rooflineTraces(detail, peak, beat) {
   const right = greatest * 12;
   const roof = [least / 8, ridge, right * 2];
   const longest = Math.max(...layers.map((layer) => layer.cycles));
-  const marks = (found, symbol, x, name) => ({
-    type: "scatter", mode: "markers", name, x, y: found.map((layer) => layer.macs / layer.cycles),
-    text: found.map((layer) => layerText(layer, detail.arch.clock_mhz)), hovertemplate: "%{text}<extra></extra>",
-    marker: { symbol, size: found.map((layer) => 7 + 17 * Math.sqrt(layer.cycles / longest)), opacity: 0.8,
-      color: found.map((layer) => colour(boundOf(layer).colour)), line: { width: 1, color: colour("surface") } },
+  const area = (layer) => 7 + 17 * Math.sqrt(layer.cycles / longest);
+  const marks = BOUNDS.map(({ name, colour: hue }) => {
+    const found = layers.filter((layer) => boundOf(layer).name === name);
+    return {
+      type: "scatter", mode: "markers", name: `bound by ${name}`,
+      x: found.map((layer) => (busBytes(layer) ? intensity(layer) : right)),
+      y: found.map((layer) => layer.macs / layer.cycles),
+      text: found.map((layer) => layerText(layer, detail.arch.clock_mhz)),
+      hovertemplate: "%{text}<extra></extra>",
+      marker: { symbol: found.map((layer) => (busBytes(layer) ? "circle" : "triangle-right")),
+        size: found.map(area), sizemin: 7, color: colour(hue), opacity: 0.8, line: { width: 1, color: colour("surface") } },
+    };
   });
-  const still = layers.filter((layer) => busBytes(layer) === 0);
   return [
     { type: "scatter", mode: "lines", x: roof, y: roof.map((x) => Math.min(peak, x * beat)), hoverinfo: "skip",
       name: `roof: ${grouped(peak)} MAC/cycle, ${beat} B/cycle`, line: { color: colour("ink"), width: 1.5 } },
-    marks(moving, "circle", moving.map(intensity), "layers"),
-    marks(still, "triangle-right", still.map(() => right), "layers without DRAM traffic"),
+    ...marks,
   ].filter((trace) => trace.x.length);
 }
 
@@ -95,8 +100,8 @@ function drawRoofline(detail) {
   const { arch } = detail;
   const peak = arch.pixels * arch.in_channels * arch.out_channels;
   draw("roofline", rooflineTraces(detail, peak, arch.dma_bits / 8), {
-    xaxis: axis("MAC per DRAM byte, log scale", { type: "log" }),
-    yaxis: axis("MAC per cycle, log scale", { type: "log" }),
+    xaxis: axis("MAC per DRAM byte, log scale", logarithmic()),
+    yaxis: axis("MAC per cycle, log scale", logarithmic()),
     showlegend: true,
     legend: legend(),
     hovermode: "closest",
@@ -111,7 +116,7 @@ function cyclesTable(detail) {
     return `${value > truth ? "+" : "−"}${percent(Math.abs(value / truth - 1), 2)}`;
   };
   const row = (how, value, origin) =>
-    make("tr", {}, make("td", { class: "text" }, how), make("td", {}, plain(value)), make("td", {}, against(value)),
+    make("tr", {}, make("td", { class: "text wraps" }, how), make("td", {}, plain(value)), make("td", {}, against(value)),
       make("td", { class: "text" }, word(origin)));
   return make("table", {}, make("thead", {}, make("tr", {},
     make("th", { class: "text", scope: "col" }, "by"), make("th", { scope: "col" }, "cycles"),
@@ -135,7 +140,7 @@ function energySplit(detail) {
       make("td", {}, percent(uj / total, 1))));
   }
   bars.append(make("tr", { class: "total" }, make("td", { class: "text" }, "total"), make("td", {}, `${plain(total)} µJ`), make("td", {}, "")));
-  return [stack, make("table", {}, bars)];
+  return [stack, make("div", { class: "scroll" }, make("table", {}, bars))];
 }
 
 function layerTable(detail) {
@@ -186,14 +191,14 @@ function drawInside() {
   const words = detail.layers_word ?? "predicted";
   byId("inside").replaceChildren(
     card(`Layers over time, ${words}`, plot("timeline", "Layers over time; the table below holds the same"),
-      make("p", { class: "note" }, "A bar reaches from a layer's first cycle to its last; the dark part within is " +
+      make("p", { class: "note" }, "A bar reaches from a layer's first cycle to its last; the solid part within is " +
         "how long the array computes for it, wherever that lies. Utilization: MACs per cycle of the peak.")),
     make("div", { class: "pair even" },
       card(`Roofline, ${words}`, plot("roofline", "Layers below the accelerator's roofs; the table below holds the same"),
-        make("p", { class: "note" }, "Areas are cycles, colours as in the timeline. Bytes are those of the busier " +
-          "direction of the bus; a layer whose maps and weights are on chip moves none and stands at the right.")),
-      make("div", { class: "card" }, make("h3", {}, "Cycles of one inference"), cyclesTable(detail),
-        make("h3", { class: "gap" }, `Energy of one inference, ${detail.energy_uj.word}`), ...energySplit(detail))),
+        make("p", { class: "note" }, "Areas are cycles. Bytes are those of the busier direction of the bus; layers " +
+          "that move none, for their maps and weights are on chip, are the triangles at the right.")),
+      make("div", { class: "card" }, make("h3", {}, "Cycles of one inference"), make("div", { class: "scroll" }, cyclesTable(detail)),
+        make("h3", {}, `Energy of one inference, ${detail.energy_uj.word}`), ...energySplit(detail))),
     make("div", { class: "card" }, make("h3", {}, `Layers, ${words}`), make("div", { class: "scroll" }, layerTable(detail))),
     card("Rebuild", make("p", { class: "note" }, "In the exploration's folder:"), ...detail.rebuild.map(command)),
   );

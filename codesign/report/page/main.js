@@ -35,6 +35,7 @@ function redraw() {
 }
 
 function start() {
+  document.body.classList.toggle("empty", !data.ids.length);
   fillAxisMenus();
   state.row = rowOfAddress();
   drawHead();
@@ -53,7 +54,10 @@ function start() {
     drawChoices();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  addEventListener("resize", drawChoices);
+  addEventListener("resize", () => {
+    drawFront();
+    drawChoices();
+  });
   addEventListener("hashchange", () => {
     const row = rowOfAddress();
     if (row !== null) select(row);

@@ -17,7 +17,7 @@ function drawHead() {
   const { run } = data;
   const counts = run.counts;
   byId("name").textContent = data.name;
-  const goals = data.objectives.map(({ key, goal }) => `${goal === "max" ? "greatest" : "least"} ${data.figures[key].label.toLowerCase()}`);
+  const goals = data.objectives.map(({ key, goal }) => `${goal === "max" ? "greatest" : "least"} ${inText(key)}`);
   byId("summary").textContent =
     `${sentence(goals)} on ${data.board}: ${grouped(counts.closed_form ?? 0)} designs weighed in closed form, ` +
     `accuracy of ${grouped(counts.accuracy ?? 0)} measured, ${grouped(data.front.length)} on the front, ` +
@@ -40,7 +40,7 @@ function sentence(goals) {
 function limits(constraints) {
   const told = (bounds, sign) =>
     Object.entries(bounds ?? {}).map(([key, value]) =>
-      data.figures[key] ? [data.figures[key].label.toLowerCase(), `${sign} ${withUnit(key, value)}`] : [key, `${sign} ${value}`]);
+      data.figures[key] ? [inText(key), `${sign} ${withUnit(key, value)}`] : [key, `${sign} ${value}`]);
   return [...told(constraints?.min, "≥"), ...told(constraints?.max, "≤")];
 }
 
@@ -54,7 +54,7 @@ function drawHypervolume() {
     yaxis: axis("hypervolume", { rangemode: "tozero" }),
   });
   const corner = Object.entries(data.run.reference_point ?? {}).map(([key, value]) =>
-    data.figures[key] ? `${data.figures[key].label.toLowerCase()} ${withUnit(key, value)}` : `${key} ${value}`);
+    data.figures[key] ? `${inText(key)} ${withUnit(key, value)}` : `${key} ${value}`);
   byId("hypervolume-note").textContent = corner.length
     ? `Volume of the objectives' space that the front dominates, up to ${corner.join(", ")}.`
     : "";

@@ -77,7 +77,7 @@ function choiceRows(row) {
 function drawSummary() {
   const target = byId("design");
   if (state.row === null) {
-    target.replaceChildren(make("p", { class: "note" }, "No design is on the front yet."));
+    target.replaceChildren(make("p", { class: "note" }, "No design has been evaluated yet."));
     return;
   }
   const row = state.row;
@@ -95,6 +95,6 @@ function drawSummary() {
     summaryFigures(row),
     make("h3", {}, `Resources of ${data.board} `, word("predicted")),
     resourceBars(row),
-    make("details", { open: data.parameters.length <= 14 }, make("summary", {}, "Choices"), choiceRows(row)),
+    make("details", { open: data.parameters.length <= 20 }, make("summary", {}, "Choices"), make("div", {}, choiceRows(row))),
   );
 }

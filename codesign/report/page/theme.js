@@ -26,6 +26,8 @@ function axis(title, more = {}) {
     zeroline: false,
     tickfont: { size: 12, color: colour("muted") },
     automargin: true,
+    separatethousands: true,
+    exponentformat: "none",
     ...more,
   };
 }
@@ -43,6 +45,7 @@ function layout(more) {
       align: "left",
     },
     showlegend: false,
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("faint"), activecolor: colour("ink") },
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     ...more,
   };
@@ -67,9 +70,13 @@ function draw(id, traces, details) {
   return Plotly.react(byId(id), traces, layout(details), settings);
 }
 
+// One, two and five of every decade are written.
+function logarithmic() {
+  return { type: "log", dtick: "D2" };
+}
+
 // Logarithmic where the values span more than a factor of 30.
 function axisType(values) {
-  const positive = values.filter((value) => value > 0);
-  const [least, greatest] = extent(positive);
-  return positive.length === values.length && greatest > 30 * least ? "log" : "linear";
+  const [least, greatest] = extent(values);
+  return least > 0 && greatest > 30 * least ? "log" : "linear";
 }
