@@ -134,8 +134,10 @@ def _design(line: dict[str, Any]) -> dict[str, Any]:
         | {"total": values["energy_uj"], "word": "modelled"},
         "resources": {key: values[key] for key in ("lut", "ff", "dsp", "ramb36", "uram")}
         | {"word": "predicted"},
-        "board": {"name": "pynq-z2", "lut": 53200, "ff": 106400, "dsp": 220, "ramb36": 140},
+        "board": {"name": "pynq-z2"},
         "layers": _layers(exact, values["macs"], arch),
+        "layers_word": "simulated",
+        "images": 8,
         "rebuild": [
             f"codesign compile designs/{number}/weights.npz --arch designs/{number}/arch.yaml "
             f"-o designs/{number}/design.prog",
@@ -162,6 +164,8 @@ def _layers(cycles: int, macs: int, arch: Arch) -> list[dict[str, Any]]:
                 "macs": round(share * macs),
                 "compute_cycles": compute,
                 "dram_bytes": read,
+                "dram_read_bytes": read,
+                "dram_write_bytes": 0,
                 "bound": bound,
                 "utilization": compute / span,
             }
@@ -179,18 +183,20 @@ def _run(
         "seed": seed,
         "sampler": "nsga2",
         "board": "pynq-z2",
+        "arch": preset("pynq_z2").to_dict(),
         "objectives": OBJECTIVES,
         "constraints": {"max": {"latency_ms": 2.0}, "min": {"accuracy": 0.55}},
         "versions": {"codesign": "0.1.0", "python": "3.11.2", "numpy": "2.0.0"},
         "started": "2026-01-05T09:30:00+00:00",
         "elapsed_s": seconds,
-        "budget": {"minutes": 15},
+        "budget": {"seconds": 900.0, "trials": None},
         "state": state,
         "counts": {
             "closed_form": 48_213,
             "rejected": REJECTED,
             "accuracy": len(lines),
             "finetuned": sum(line["fidelity"] == "finetuned" for line in lines),
+            "failed": {},
             "verified": len(chosen),
         },
         "hypervolume": [[float(t), 0.61 * (1 - float(np.exp(-t / 120)))] for t in times],

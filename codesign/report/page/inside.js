@@ -126,6 +126,7 @@ function cyclesTable(detail) {
 }
 
 function energySplit(detail) {
+  if (!detail.energy_uj) return [make("p", { class: "note" }, "The board has no energy coefficients.")];
   const parts = PARTS.map((part) => ({ ...part, uj: detail.energy_uj[part.key] ?? 0 }));
   const total = detail.energy_uj.total;
   const stack = make("div", { class: "stack", "aria-hidden": "true" });
@@ -198,9 +199,9 @@ function drawInside() {
         make("p", { class: "note" }, "Areas are cycles. Bytes are those of the busier direction of the bus; layers " +
           "that move none, for their maps and weights are on chip, are the triangles at the right.")),
       make("div", { class: "card" }, make("h3", {}, "Cycles of one inference"), make("div", { class: "scroll" }, cyclesTable(detail)),
-        make("h3", {}, `Energy of one inference, ${detail.energy_uj.word}`), ...energySplit(detail))),
+        make("h3", {}, "Energy of one inference, modelled"), ...energySplit(detail))),
     make("div", { class: "card" }, make("h3", {}, `Layers, ${words}`), make("div", { class: "scroll" }, layerTable(detail))),
-    card("Rebuild", make("p", { class: "note" }, "In the exploration's folder:"), ...detail.rebuild.map(command)),
+    card("Rebuild", make("p", { class: "note" }, "From the folder that the exploration was started in:"), ...detail.rebuild.map(command)),
   );
   drawTimeline(detail);
   drawRoofline(detail);

@@ -20,8 +20,8 @@ function drawHead() {
   const goals = data.objectives.map(({ key, goal }) => `${goal === "max" ? "greatest" : "least"} ${inText(key)}`);
   byId("summary").textContent =
     `${sentence(goals)} on ${data.board}: ${grouped(counts.closed_form ?? 0)} designs weighed in closed form, ` +
-    `accuracy of ${grouped(counts.accuracy ?? 0)} measured, ${grouped(data.front.length)} on the front, ` +
-    `${grouped(counts.verified ?? 0)} compiled and verified in RTL.`;
+    `accuracy of ${grouped(counts.accuracy ?? 0)} networks measured, ${grouped(data.front.length)} designs on ` +
+    `the front, ${grouped(counts.verified ?? 0)} compiled and verified in RTL.`;
   const facts = [
     ["state", STATES[run.state] ?? run.state],
     ["time", duration(run.elapsed_s ?? 0)],
@@ -56,7 +56,7 @@ function drawHypervolume() {
   const corner = Object.entries(data.run.reference_point ?? {}).map(([key, value]) =>
     data.figures[key] ? `${inText(key)} ${withUnit(key, value)}` : `${key} ${value}`);
   byId("hypervolume-note").textContent = corner.length
-    ? `Volume of the objectives' space that the front dominates, up to ${corner.join(", ")}.`
+    ? `Share of the objectives' space that the front dominates, between the best of each and ${corner.join(", ")}.`
     : "";
 }
 
@@ -70,20 +70,28 @@ function countBars(title, rows) {
   ];
 }
 
+function byCount(counts) {
+  return Object.entries(counts ?? {})
+    .map(([reason, count]) => [data.figures[reason]?.label ?? reason, count])
+    .sort((a, b) => b[1] - a[1]);
+}
+
 function drawCounts() {
   const counts = data.run.counts ?? {};
   const stages = [
-    ["weighed in closed form", counts.closed_form],
-    ["accuracy measured", counts.accuracy],
-    ["fine-tuned", counts.finetuned],
-    ["verified in RTL", counts.verified],
+    ["designs weighed in closed form", counts.closed_form],
+    ["networks whose accuracy was measured", counts.accuracy],
+    ["networks fine-tuned", counts.finetuned],
+    ["designs kept", data.front.length + data.others],
+    ["designs on the front", data.front.length],
+    ["designs verified in RTL", counts.verified],
   ].filter(([, count]) => count !== undefined);
-  const reasons = Object.entries(counts.rejected ?? {})
-    .map(([reason, count]) => [data.figures[reason]?.label ?? reason, count])
-    .sort((a, b) => b[1] - a[1]);
+  const failed = byCount(counts.failed);
   byId("counts").replaceChildren(
-    ...countBars("Designs by stage", stages),
-    ...countBars("Rejected before anything costly, by reason", reasons),
+    make("h3", {}, "Stages"),
+    make("dl", { class: "numbers" }, ...stages.flatMap(([name, count]) => [make("dt", {}, name), make("dd", {}, grouped(count))])),
+    ...countBars("Designs rejected before anything costly, by reason", byCount(counts.rejected)),
+    ...(failed.length ? countBars("Networks that could not be evaluated, by reason", failed) : []),
   );
 }
 
@@ -98,10 +106,11 @@ function drawWords() {
 
 function drawProvenance() {
   const { run } = data;
-  const budget = Object.entries(run.budget ?? {}).filter(([, value]) => value !== null);
+  const { seconds, trials } = run.budget ?? {};
+  const budget = [seconds && duration(seconds), trials && `${grouped(trials)} designs`].filter(Boolean);
   const rows = [
     ["started", run.started],
-    ["budget", budget.map(([name, value]) => `${value} ${name}`).join(", ")],
+    ["budget", budget.join(", ")],
     ["seed", String(run.seed)],
     ["sampler", run.sampler],
     ...Object.entries(run.versions ?? {}),

@@ -23,12 +23,12 @@ function verifiedRows(detail) {
   };
   told("Accuracy, test", "accuracy", accuracy.test, "measured", "int8, on test images that the search never saw");
   told("Accuracy, validation", "accuracy", accuracy.validation, "measured", data.figures.accuracy.how);
-  told("Accuracy, float", "accuracy", accuracy.float, "measured", "the network before quantisation");
+  told("Accuracy, float", "accuracy", accuracy.float, "measured", "the network before quantisation, on test images");
   const counted = cycles.simulated_rtl ?? cycles.predicted_exact;
   const origin = cycles.simulated_rtl === null ? "predicted" : "simulated";
   told("Latency", "latency_ms", counted / detail.arch.clock_mhz / 1000, origin, `at ${detail.arch.clock_mhz} MHz`);
   told("Cycles", "cycles", counted, origin, "one inference, weights resident");
-  told("Energy", "energy_uj", energy.total, energy.word, data.figures.energy_uj.how);
+  told("Energy", "energy_uj", energy?.total, energy?.word, data.figures.energy_uj.how);
   return rows;
 }
 
@@ -83,8 +83,8 @@ function drawSummary() {
   const row = state.row;
   const detail = detailOf(row);
   const marks = [];
-  if (detail?.bit_exact) marks.push(make("span", { class: "mark good" }, "verified in RTL, bit-exact"));
-  else if (detail) marks.push(make("span", { class: "mark open" }, "compiled, not bit-exact"));
+  if (detail?.bit_exact) marks.push(make("span", { class: "mark good" }, detail.images ? `RTL bit-exact on ${detail.images} images` : "RTL bit-exact"));
+  else if (detail) marks.push(make("span", { class: "mark open" }, "RTL differs: no result"));
   else marks.push(make("span", { class: "mark open" }, "not verified"));
   if (!onFront.has(row)) {
     const outside = data.violation[row] !== 0;
