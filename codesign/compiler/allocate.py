@@ -20,13 +20,13 @@ Key = tuple[str, int | None]
 """A map and the sample it is of; None for the 1 by 1 maps, which hold the whole batch."""
 
 _BEAM = 48
-_NEVER = 1 << 40
+NEVER = 1 << 40
 """Weight of a pair that cannot share a region: one port cannot read two pixels in a cycle."""
-_FENCE = 60
+FENCE = 60
 """Cycles lost when a CALC must wait for the residual reads of the one before."""
-_LOADING = 200
+LOADING = 200
 """Cycles lost when CALC writes to the region that LOAD fills."""
-_SAVING = 20
+SAVING = 20
 """Cycles lost when CALC reads from the region that SAVE empties."""
 
 
@@ -123,18 +123,18 @@ def apart(
         target = key(network, at.layer.target, at.sample)
         if at.layer.residual:
             residual = key(network, at.layer.residual.tensor, at.sample)
-            yield source, residual, _NEVER
+            yield source, residual, NEVER
             if step + 1 < len(order):
                 following = order[step + 1]
-                yield residual, key(network, following.layer.source, following.sample), _FENCE
+                yield residual, key(network, following.layer.source, following.sample), FENCE
         for name, load in lifetimes.loads.items():
             if load <= step <= max(load, lifetimes.of[name].first) or source == name:
-                yield name, target, _LOADING
+                yield name, target, LOADING
         for output in network.outputs:
             done = key(network, output.tensor, at.sample)
             if done == target and step + 1 < len(order):
                 following = order[step + 1]
-                yield done, key(network, following.layer.source, following.sample), _SAVING
+                yield done, key(network, following.layer.source, following.sample), SAVING
 
 
 def allocate(
@@ -172,7 +172,7 @@ def allocate(
                     for other, weight in weights[name].items()
                     if other in alive and alive[other].region == place.region
                 )
-                if extra < _NEVER:
+                if extra < NEVER:
                     height = (place.row + rows) / arch.act_depth
                     past = name, place, state.past
                     grown.append(_State(state.cost + extra + height, {**alive, name: place}, past))

@@ -120,6 +120,37 @@ def best(rows: Axis, columns: Axis, step: tuple[int, int], room: int, enough: in
     return min(choices, key=lambda f: (max(f.taps, enough), len(f.fold)))
 
 
+def choose(
+    axes: tuple[Axis, Axis], dilation: Pair, by_line: Pair | None, source: Shape, grain: Pair
+) -> Folding:
+    """How the host folds an input of shape ``source`` for its only reader, a dense convolution.
+
+    Parameters
+    ----------
+    by_line:
+        Strides of a layer that is computed by line.
+    grain:
+        M, and the cycles that a group takes to drain.
+    """
+    channels, enough = grain
+    room = channels // source[0]
+    chosen = plain(*axes)
+    if room > 1:
+        chosen = best(*axes, dilation, room, enough)
+    square = squares(*axes)
+    if not by_line or square.size(source) == (1, 1):
+        return chosen
+    # computed by line, a layer's lanes work in one of as many cycles as its stride is long
+    longest = _words(source, chosen, channels) * by_line[1]
+    return square if _words(source, square, channels) <= longest else chosen
+
+
+def _words(source: Shape, folding: Folding, channels: int) -> int:
+    """Taps of an output."""
+    planes = -(-source[0] * len(folding.fold) // channels)
+    return planes * max(folding.taps, 1)
+
+
 def _covers(axis: Axis, count: int, step: int) -> list[tuple[Cover, list[int]]]:
     """The covers with ``count`` pixels in a word, each with their offsets from it."""
     found = []

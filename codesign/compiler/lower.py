@@ -31,8 +31,8 @@ class View:
         return self.factor == (1, 1)
 
 
-def lower(graph: ir.Graph, arch: Arch) -> Network:
-    """Lower a verified graph.
+def lower(graph: ir.Graph, arch: Arch, *, folding: bool = True) -> Network:
+    """Lower a verified graph; without ``folding`` the host folds no input.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def lower(graph: ir.Graph, arch: Arch) -> Network:
     CapacityError
         A kernel with more taps, or larger sums, than the machine takes.
     """
-    lowering = _Lowering(graph, arch)
+    lowering = _Lowering(graph, arch, folding)
     for op in graph.ops:
         lowering.add(op)
     outputs = tuple(Output(name, lowering.whole(name).map) for name in graph.outputs)
@@ -61,8 +61,8 @@ def lower(graph: ir.Graph, arch: Arch) -> Network:
 class _Lowering:
     """``layers`` by the map that they write, in order; ``shapes`` of maps as they lie in memory."""
 
-    def __init__(self, graph: ir.Graph, arch: Arch) -> None:
-        self.graph, self.arch = graph, arch
+    def __init__(self, graph: ir.Graph, arch: Arch, folding: bool) -> None:
+        self.graph, self.arch, self.folding = graph, arch, folding
         self.views = {name: View(name, False) for name in graph.inputs}
         self.shapes = {name: graph.tensors[name].shape for name in graph.inputs}
         self.layers: dict[str, Layer] = {}
@@ -186,24 +186,11 @@ class _Lowering:
         self, op: ir.Conv2d, at: kernels.Geometry, phase: ir.Pair, source: ir.Shape
     ) -> Folding:
         view, axes = self.views[op.x], at.axes(phase)
-        room = self.arch.in_channels // source[0]
         foldable = view.map in self.graph.inputs and self.uses[view.map] == 1 and op.groups == 1
-        if not foldable or view.flat or not view.plain or at.out_stride > 1:
+        if not (self.folding and foldable) or view.flat or not view.plain or at.out_stride > 1:
             return fold.plain(*axes)
-        chosen = fold.plain(*axes)
-        if room > 1:
-            chosen = fold.best(*axes, op.window.dilation, room, self.arch.drain_steps)
-        square = fold.squares(*axes)
-        if not at.step or square.size(source) == (1, 1):
-            return chosen
-        # computed by line, a layer's lanes work in one of as many cycles as its stride is long
-        by_line = self._words(source, chosen) * at.step[1]
-        return square if self._words(source, square) <= by_line else chosen
-
-    def _words(self, source: ir.Shape, folding: Folding) -> int:
-        """Taps of an output."""
-        planes = -(-source[0] * len(folding.fold) // self.arch.in_channels)
-        return planes * max(folding.taps, 1)
+        grain = self.arch.in_channels, self.arch.drain_steps
+        return fold.choose(axes, op.window.dilation, at.step, source, grain)
 
     def _refold(self, source: str, folding: Folding) -> None:
         if folding.fold != PLAIN:

@@ -181,7 +181,7 @@ def tiles(
     if 2 * step > height:
         step = line_unit(arch, target) if saving else 1
     cutter = _Cutter(network, arch, source, target, layer, pitch, height, loading, saving)
-    plans = {cutter.cut(ends) for ends in _cuts(height, step)}
+    plans = {cutter.cut(ends) for ends in cuts(height, step)}
     return min(plans, key=lambda plan: (cutter.weigh(plan), len(plan)))
 
 
@@ -191,7 +191,7 @@ def line_unit(arch: Arch, storage: Storage) -> int:
     return DRAM_ALIGNMENT // gcd(DRAM_ALIGNMENT, line_bytes)
 
 
-def _cuts(height: int, step: int) -> list[tuple[int, ...]]:
+def cuts(height: int, step: int) -> list[tuple[int, ...]]:
     """Ends of tiles to try: geometric series, cut at multiples of ``step``."""
     found: list[tuple[int, ...]] = [(height,)]
     for count in range(2, _MOST_TILES + 1):

@@ -81,6 +81,14 @@ class Archs:
         return self.dma_bits // 8
 
     @property
+    def act_word_bytes(self) -> IntArray:
+        return self.in_channels
+
+    @property
+    def wgt_word_bytes(self) -> IntArray:
+        return self.in_channels * self.out_channels
+
+    @property
     def act_region_words(self) -> IntArray:
         return self.pixels * self.act_depth
 

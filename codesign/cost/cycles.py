@@ -9,7 +9,7 @@ from codesign.reference.timing import Dram
 
 _PIPELINE = 16
 """About the cycles of a transfer before its first request and after its last beat or response."""
-_ROW = 8
+LOAD_ROW = 8
 """About the cycles lost to each row of a LOAD: its bursts begin anew."""
 
 
@@ -31,7 +31,7 @@ def load_latency() -> int:
 def load_cycles(arch: Arch, rows: int, words: int) -> int:
     """Cycles that a LOAD of ``rows`` by ``words`` ACT words keeps the bus; the latency of one LOAD
     passes while the one before is on the bus."""
-    return rows * _ROW + _beats(arch, rows, words)
+    return rows * LOAD_ROW + _beats(arch, rows, words)
 
 
 def fetch_cycles(arch: Arch, instructions: int) -> int:

@@ -12,8 +12,8 @@ from codesign.cost.archs import COLUMNS, Archs
 
 ARCHS = list(PRESETS.values())
 DERIVED = (
-    "macs_per_cycle", "planes", "drain_steps", "phase_skew", "beat_bytes", "act_region_words",
-    "act_bytes", "wgt_bytes",
+    "macs_per_cycle", "planes", "drain_steps", "phase_skew", "beat_bytes", "act_word_bytes",
+    "wgt_word_bytes", "act_region_words", "act_bytes", "wgt_bytes",
 )  # fmt: skip
 
 

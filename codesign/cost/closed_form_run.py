@@ -1,0 +1,202 @@
+"""One run of a network in closed form: layer after layer, for many architectures at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from codesign import latency
+from codesign.cost import closed_form_bus as bus
+from codesign.cost import closed_form_tiles as tiling
+from codesign.cost.archs import Archs
+from codesign.cost.closed_form_calc import Calcs, calcs
+from codesign.cost.closed_form_fence import Done, Fences
+from codesign.cost.closed_form_maps import Places
+from codesign.cost.closed_form_memory import Memory, Reason, memory
+from codesign.cost.closed_form_stream import streamed, strip_fits
+from codesign.cost.layer_shape import BoolArray, IntArray, LayerShape
+from codesign.cost.workload import Workload
+from codesign.reference.timing import Dram
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """A layer's figures, [A] each; ``waited``: cycles of waiting for the bus."""
+
+    layers: IntArray
+    compute: IntArray
+    active: IntArray
+    drained: IntArray
+    instructions: IntArray
+    read: IntArray
+    written: IntArray
+    waited: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class RunColumns:
+    """Columns of ``closed_form.Cycles``, of the same names, and what others follow from: cycles in
+    which a layer waits for the bus [L, A], bytes of a beat [A]."""
+
+    total: IntArray
+    layers: IntArray
+    compute: IntArray
+    active: IntArray
+    drained: IntArray
+    instructions: IntArray
+    read: IntArray
+    written: IntArray
+    waited: IntArray
+    beat_bytes: IntArray
+    resident: BoolArray
+    fits: BoolArray
+    cause: IntArray
+    needed: IntArray
+    limit: IntArray
+
+
+class Run:
+    """A run of one sample, layer after layer."""
+
+    def __init__(self, workload: Workload, archs: Archs, dram: Dram) -> None:
+        self.workload, self.archs, self.dram = workload, archs, dram
+        self.places = Places.plan(workload, archs)
+        self.fences = Fences(self.places)
+        self.fetch = bus.Fetch(archs, dram)
+        none = np.zeros(len(archs), np.int64)
+        self.slot = none
+        """Where ``order`` counts the next CALC's first slot."""
+        self.end = none
+        """Where the last CALC's slots end."""
+        self.loaded = none
+        """The cycle that takes the last word loaded."""
+        self.done: dict[str, Done] = {}
+
+    def run(self) -> RunColumns:
+        """Every layer, then the way out."""
+        rows = [self._layer(number, layer) for number, layer in enumerate(self.workload.layers)]
+        total = self._total()
+        held = memory(self.places)
+        resident = held.too_small == Reason.NONE
+        if not resident.all():
+            rows = [self._streamed(number, row, resident) for number, row in enumerate(rows)]
+            cycles = self.fences.finish(self.end) - self.end
+            for row in rows:
+                cycles = cycles + row.layers
+            total = np.where(resident, total, cycles)
+        tables = {
+            field.name: np.stack([getattr(row, field.name) for row in rows])
+            for field in fields(_Row)
+        }
+        return RunColumns(
+            total=total,
+            **tables,
+            beat_bytes=self.archs.beat_bytes,
+            resident=resident,
+            fits=resident | self._streams(held),
+            cause=held.too_small,
+            needed=held.needed,
+            limit=held.limit,
+        )
+
+    def _streams(self, held: Memory) -> BoolArray:
+        """Whether the network runs with its maps in DRAM."""
+        layers = self.workload.layers
+        if any(at.out_stride > 1 or at.stride > 2 for at in layers):
+            return np.zeros(len(self.archs), np.bool_)
+        strips = np.logical_and.reduce([strip_fits(self.places, at) for at in layers])
+        never = (held.too_small == Reason.TABLE) | (held.too_small == Reason.ACCUMULATOR)
+        return np.asarray(strips & ~never)
+
+    def _streamed(self, number: int, row: _Row, resident: BoolArray) -> _Row:
+        """A layer with its maps in DRAM where the network is not resident."""
+        layer = self.workload.layers[number]
+        pipeline = self.fences.finish(self.end) - self.end
+        at = streamed(self.places, layer, calcs(self.places, layer), pipeline)
+        read = np.where(resident, row.read, at.read)
+        written = np.where(resident, row.written, at.written)
+        cycles = np.where(resident, row.layers, at.cycles)
+        waited = np.where(resident, row.waited, at.cycles - row.compute)
+        return _Row(
+            cycles, row.compute, row.active, row.drained, row.instructions, read, written, waited
+        )
+
+    def _layer(self, number: int, layer: LayerShape) -> _Row:
+        places, archs = self.places, self.archs
+        work = calcs(places, layer)
+        before, start = self.end, self.end
+        slot = self.slot
+        writer = self.done.get(layer.source)
+        if writer is not None:
+            fence = self.fences.before(layer, work, writer, slot)
+            last = self.done[self.workload.layers[number - 1].target]
+            wait = np.maximum(0, self.fences.results(last) + 1 - slot - fence.before)
+            slot = slot + np.where(fence.needed, wait, 0)
+            wait = np.maximum(0, self.fences.finish(before) + 1 - before - fence.before)
+            start = start + np.where(fence.needed, wait, 0)
+        waited = np.zeros_like(before)
+        if layer.source in self.workload.inputs and number == 0:
+            (self.end, waited), read, count = self._load(layer, work)
+        else:
+            self.end = self._compute(start, work.instructions, work.slots)
+            read, count = np.zeros_like(before), work.instructions
+        self.slot = slot + work.slots
+        self.done[layer.target] = Done(layer, work, self.slot)
+        written = np.zeros_like(before)
+        if layer.target in self.workload.outputs:
+            written = bus.save_beats(archs, places.of[layer.target]) * archs.beat_bytes
+            count = count + 1
+        return _Row(
+            self.end - before, work.slots, work.active, work.drained, count, read, written, waited
+        )
+
+    def _compute(self, start: IntArray, count: IntArray, slots: IntArray) -> IntArray:
+        """Where the slots end of instructions that may start in a cycle."""
+        least = latency.CALC_ACCEPT + latency.CALC_DECODE
+        one = slots // np.maximum(count, 1)
+        ready = np.ceil(self.fetch.next).astype(np.int64) + latency.CALC_DECODE
+        start = np.maximum(start, ready)
+        end = start + np.maximum(slots, (count - 1) * least + one)
+        arrived = np.ceil(self.fetch.next + (count - 1) * self.fetch.period).astype(np.int64)
+        end = np.maximum(end, arrived + latency.CALC_DECODE + one)
+        self.fetch.take(count, start, end)
+        return np.asarray(end)
+
+    def _load(
+        self, layer: LayerShape, work: Calcs
+    ) -> tuple[tuple[IntArray, IntArray], IntArray, IntArray]:
+        """The first layer: its tiles are loaded one ahead of the one computed."""
+        place = self.places.of[layer.source]
+        if self.workload.maps[layer.source].is_vector:
+            cut = tiling.whole(place, work.groups)
+        else:
+            cut = tiling.tiles(self.archs, place, layer, work, work.groups)
+        ready, loaded = [], np.zeros(len(self.archs), np.int64)
+        for number, lines in enumerate(cut.lines):
+            start = np.ceil(self.fetch.next).astype(np.int64) + latency.DECODE
+            first = start + bus.load_lead(self.dram)
+            stream = bus.load_stream(self.archs, place, lines)
+            loaded = np.where(stream > 0, np.maximum(loaded, first) + stream, loaded)
+            ready.append(loaded + bus.LOAD_TOKEN)
+            if number < 2:
+                self.fetch.next = self.fetch.next + self.fetch.period * (stream > 0)
+        end = waited = np.zeros(len(self.archs), np.int64)
+        single = len(layer.parts) == 1 and not layer.step
+        for groups, since in zip(cut.groups, ready, strict=True):
+            used = groups > 0
+            slots = groups * work.per_group if single else work.slots
+            start = np.maximum(end, since)
+            waited = waited + np.where(used, start - end, 0)
+            count = np.where(used, work.instructions, 0)
+            end = np.where(used, self._compute(start, count, slots), end)
+        beats = bus.load_beats(self.archs, place, place.lines)
+        return (end, waited), beats * self.archs.beat_bytes, (work.instructions + 1) * cut.count
+
+    def _total(self) -> IntArray:
+        last = self.workload.layers[-1].target
+        ended = self.fences.finish(self.end) + latency.CALC_RETIRE
+        if last in self.workload.outputs:
+            place = self.places.of[last]
+            ended = ended + 1 + bus.save_cycles(self.archs, place, self.dram)
+        return np.asarray(ended + latency.END_FLUSH + latency.END_DONE)
