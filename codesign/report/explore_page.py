@@ -22,7 +22,7 @@ from codesign.report.exploration_figures import FIGURES, MEASURES, RESOURCES
 
 ASSETS = Path(__file__).parent / "page"
 SCRIPTS = ("data", "theme", "front", "table", "choices", "summary", "inside", "run", "main")
-MOST_OTHERS = 3000
+MOST_OTHERS = 2000
 """Designs drawn beside the front: more only slow the browser down; the CSV has all."""
 
 

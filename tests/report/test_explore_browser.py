@@ -14,6 +14,8 @@ from codesign.report.explore_page import write
 from tests.report.exploration_folder import CHOICES, make
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE_MS = 120_000
+"""A busy machine may take so long to draw; what does not happen at all takes so long to fail."""
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,7 @@ class Visit:
 
     def __init__(self, browser: Any, page: Path, **context: Any) -> None:
         self.tab = browser.new_context(accept_downloads=True, **context).new_page()
+        self.tab.set_default_timeout(PATIENCE_MS)
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self.tab.on("request", lambda request: self.requests.append(request.url))

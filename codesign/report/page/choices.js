@@ -65,15 +65,21 @@ function outsideRanges() {
   return new Set(data.front.filter((row) => !drawn.every((at) => inside(row, at))));
 }
 
-// Lines through these rows; designs that share a value lie a little apart, so that all are seen.
+const rankOf = new Map(data.front.map((row, at) => [row, at / Math.max(1, data.front.length - 1) - 0.5]));
+
+// Designs that share a value lie a little apart, so that all are seen.
+function placed(row, at) {
+  const position = at.position(row);
+  return position !== null && at.differs ? position + 0.03 * (rankOf.get(row) ?? 0) : position;
+}
+
+// Lines through these rows.
 function lines(rows, axes, more) {
   const [x, y, customdata] = [[], [], []];
   for (const row of rows) {
-    const rank = data.front.indexOf(row) / Math.max(1, data.front.length - 1) - 0.5;
     axes.forEach((at, index) => {
-      const position = at.position(row);
       x.push(index);
-      y.push(position === null ? null : at.differs ? position + 0.03 * rank : position);
+      y.push(placed(row, at));
       customdata.push(row);
     });
     x.push(null);
@@ -88,7 +94,7 @@ function lines(rows, axes, more) {
 }
 
 function lineTraces(axes) {
-  const kept = data.front.filter((row) => passes(row) && row !== state.row);
+  const kept = data.front.filter(passes);
   const lost = data.front.filter((row) => !passes(row));
   const traces = [];
   if (lost.length) {
@@ -101,9 +107,6 @@ function lineTraces(axes) {
     const rows = kept.filter((row) => Math.round((state.colour ? share(row) : 0.5) * (COLOURS - 1)) === bin);
     const shade = state.colour ? mixed(bin / (COLOURS - 1)) : colour("blue");
     if (rows.length) traces.push(lines(rows, axes, { opacity: 0.75, line: { width: 1.3, color: shade }, marker: { size: 4 } }));
-  }
-  if (state.row !== null && onFront.has(state.row)) {
-    traces.push(lines([state.row], axes, { line: { width: 3.5, color: colour("orange") }, marker: { size: 8 } }));
   }
   return traces;
 }
@@ -125,8 +128,16 @@ function halo() {
   return around.map(([x, y]) => `${2 * x}px ${2 * y}px 2px ${colour("surface")}`).join(", ");
 }
 
+// The selected design's line: a shape, as the front's ring is.
+function chosenLine(axes) {
+  if (state.row === null) return [];
+  const points = axes.map((at, index) => [index, placed(state.row, at)]).filter(([, y]) => y !== null);
+  const path = points.map(([x, y], at) => `${at ? "L" : "M"} ${x},${y}`).join(" ");
+  return [{ type: "path", path, line: { color: colour("orange"), width: 3.5 } }];
+}
+
 function axisShapes(axes) {
-  return axes.flatMap((at, index) => {
+  const drawn = axes.flatMap((at, index) => {
     const line = { type: "line", x0: index, x1: index, y0: 0, y1: 1, layer: "below", line: { color: colour("faint"), width: 1 } };
     const range = state.brushes.get(at.name);
     if (!range) return [line];
@@ -134,6 +145,7 @@ function axisShapes(axes) {
     const fill = { fillcolor: colour("orange"), opacity: 0.3, line: { width: 0 } };
     return [line, { type: "rect", x0: index - 0.05, x1: index + 0.05, y0, y1, ...fill }];
   });
+  return [...drawn, ...chosenLine(axes)];
 }
 
 function drawChoices() {

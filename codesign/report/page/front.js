@@ -91,20 +91,13 @@ function markerColour(rows) {
   };
 }
 
-function narrow() {
-  return innerWidth < 600;
-}
-
-function colourBar() {
-  return {
-    title: { text: titleOf(state.colour), side: narrow() ? "bottom" : "right", font: { size: 12, color: colour("muted") } },
-    thickness: 10,
-    ...(narrow() ? { orientation: "h", y: -0.2, yanchor: "top", len: 1 } : { len: 0.7 }),
-    outlinewidth: 0,
-    tickfont: { size: 11, color: colour("muted") },
-    separatethousands: true,
-    exponentformat: "none",
-  };
+// What the colours mean, beside their menu: least and greatest of the front.
+function drawRamp() {
+  const ramp = byId("ramp");
+  ramp.hidden = !state.colour || !data.front.length;
+  if (ramp.hidden) return;
+  const [least, greatest] = extent(frontValues(state.colour));
+  ramp.replaceChildren(number(state.colour, least), make("i"), withUnit(state.colour, greatest));
 }
 
 function frontTraces() {
@@ -114,26 +107,24 @@ function frontTraces() {
   const open = data.front.filter((row) => !detailOf(row));
   const verified = data.front.filter((row) => detailOf(row));
   const grey = (symbol) => () => ({ marker: { symbol, size: 5, color: colour("faint"), opacity: 0.7 } });
-  const traces = [
+  return [
     { ...points(infeasible, grey("x-thin-open")), name: "outside the constraints" },
     { ...points(feasible, grey("circle")), name: "dominated" },
     outlineTrace(),
     { ...points(open, frontMarkers("circle", 9)), name: "front" },
     { ...points(verified, frontMarkers("diamond", 13)), name: "front, verified in RTL" },
-    selectionTrace(),
   ].filter((trace) => trace.x.length);
-  const coloured = traces.find((trace) => Array.isArray(trace.marker?.color));
-  if (coloured) Object.assign(coloured.marker, { showscale: true, colorbar: colourBar() });
-  return traces;
 }
 
-function selectionTrace() {
-  return points(state.row === null ? [] : [state.row], () => ({
-    name: "selected",
-    marker: { symbol: "circle-open", size: 20, color: colour("orange"), line: { width: 3 } },
-    hoverinfo: "skip",
-    hovertemplate: null,
-  }));
+// A ring of fixed size: a shape, for these are drawn anew much faster than traces.
+function ring() {
+  const [x, y] = [state.x, state.y].map((key) => state.row === null ? null : valueOf(state.row, key));
+  if (x === null || y === null) return [];
+  return [{
+    type: "circle", xsizemode: "pixel", ysizemode: "pixel", x0: -10, x1: 10, y0: -10, y1: 10,
+    xanchor: x * data.figures[state.x].scale, yanchor: y * data.figures[state.y].scale,
+    line: { color: colour("orange"), width: 3 }, name: "selected", showlegend: true,
+  }];
 }
 
 function objectiveAxis(key) {
@@ -143,12 +134,14 @@ function objectiveAxis(key) {
 }
 
 function drawFront() {
+  drawRamp();
   draw("front", frontTraces(), {
     xaxis: objectiveAxis(state.x),
     yaxis: objectiveAxis(state.y),
     hovermode: "closest",
     showlegend: true,
     legend: legend(),
+    shapes: ring(),
     uirevision: `${state.x} ${state.y}`,
   });
 }

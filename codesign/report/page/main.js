@@ -12,8 +12,8 @@ function showSelected() {
   revealChosen();
   drawSummary();
   drawInside();
-  drawFront();
-  drawChoices();
+  Plotly.relayout("front", { shapes: ring() });
+  Plotly.relayout("choices", { shapes: axisShapes(choiceAxes()) });
 }
 
 function rowOfAddress() {
@@ -42,6 +42,8 @@ function start() {
   byId("front-note").textContent = frontNote();
   fillTable();
   drawRun();
+  drawFront();
+  drawChoices();
   showSelected();
   byId("front").on("plotly_click", selectClicked);
   byId("choices").on("plotly_click", selectClicked);
@@ -54,10 +56,7 @@ function start() {
     drawChoices();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  addEventListener("resize", () => {
-    drawFront();
-    drawChoices();
-  });
+  addEventListener("resize", drawChoices);
   addEventListener("hashchange", () => {
     const row = rowOfAddress();
     if (row !== null) select(row);
