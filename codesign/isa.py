@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 from codesign.arch import MAX_PLANES, PARAM_RECORD_BITS, TAP_ENTRY_BITS
@@ -268,6 +269,18 @@ def offsets(fields: tuple[Field, ...]) -> Iterator[tuple[Field, int]]:
         position += field.bits
 
 
+Layout = tuple[tuple[str, int, int, int, int], ...]
+"""Of each field its name, lowest bit, mask, least and greatest value."""
+
+
+@lru_cache
+def _layout_of(fields: tuple[Field, ...]) -> Layout:
+    return tuple(
+        (field.name, position, (1 << field.bits) - 1, *field.range)
+        for field, position in offsets(fields)
+    )
+
+
 def pack(fields: tuple[Field, ...], values: Mapping[str, int], what: str = "record") -> int:
     """The fields' values as one integer; every field must be given and must fit.
 
@@ -276,26 +289,35 @@ def pack(fields: tuple[Field, ...], values: Mapping[str, int], what: str = "reco
     EncodingError
         A value is missing, unknown, no integer, or does not fit its field.
     """
-    unknown = values.keys() - {field.name for field in fields}
-    if unknown:
-        raise EncodingError(
-            f"{what} has no field {sorted(unknown)[0]!r}; its fields are {[f.name for f in fields]}"
-        )
+    return _pack(_layout_of(fields), values, what)
+
+
+def _pack(layout: Layout, values: Mapping[str, int], what: str) -> int:
     word = 0
-    for field, position in offsets(fields):
-        try:
-            value = values[field.name]
-        except KeyError:
-            raise EncodingError(f"{what}: field {field.name!r} is not given") from None
-        low, high = field.range
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise EncodingError(f"{what}: {field.name}={value!r} is not an integer")
-        if not low <= value <= high:
-            raise EncodingError(
-                f"{what}: {field.name}={value} does not fit {field.bits} bits ({low}..{high})"
-            )
-        word |= (int(value) & ((1 << field.bits) - 1)) << position
+    for name, position, mask, low, high in layout:
+        value = values.get(name)
+        if type(value) is int and low <= value <= high:
+            word |= (value & mask) << position
+        else:
+            word |= (_checked(name, values, low, high, what) & mask) << position
+    if len(values) > len(layout):
+        names = [name for name, *_ in layout]
+        unknown = sorted(values.keys() - set(names))
+        raise EncodingError(f"{what} has no field {unknown[0]!r}; its fields are {names}")
     return word
+
+
+def _checked(name: str, values: Mapping[str, int], low: int, high: int, what: str) -> int:
+    """The value of a field, an integer of any type."""
+    if name not in values:
+        raise EncodingError(f"{what}: field {name!r} is not given")
+    value = values[name]
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise EncodingError(f"{what}: {name}={value!r} is not an integer")
+    if not low <= value <= high:
+        bits = (high - low).bit_length()
+        raise EncodingError(f"{what}: {name}={value} does not fit {bits} bits ({low}..{high})")
+    return int(value)
 
 
 def pack_parameter(values: Mapping[str, int], what: str = "parameter") -> int:
@@ -316,13 +338,23 @@ def pack_parameter(values: Mapping[str, int], what: str = "parameter") -> int:
 
 def unpack(fields: tuple[Field, ...], word: int) -> dict[str, int]:
     """The inverse of ``pack``."""
+    return _unpack(_layout_of(fields), word)
+
+
+def _unpack(layout: Layout, word: int) -> dict[str, int]:
     values = {}
-    for field, position in offsets(fields):
-        value = (word >> position) & ((1 << field.bits) - 1)
-        if field.signed and value >> (field.bits - 1):
-            value -= 1 << field.bits
-        values[field.name] = value
+    for name, position, mask, _, high in layout:
+        value = word >> position & mask
+        values[name] = value if value <= high else value - mask - 1
     return values
+
+
+_LAYOUTS = {opcode: _layout_of(fields) for opcode, fields in LAYOUTS.items()}
+_ZEROS = {
+    opcode: dict.fromkeys([field.name for field in fields[1:]], 0)
+    for opcode, fields in LAYOUTS.items()
+}
+_WIDTHS = {opcode: width(fields) for opcode, fields in LAYOUTS.items()}
 
 
 @dataclass(frozen=True)
@@ -335,21 +367,24 @@ class Instruction:
     def __getitem__(self, field: str) -> int:
         return self.values[field]
 
+    @cached_property
+    def encoded(self) -> bytes:
+        """Its INSTRUCTION_BYTES in memory; raises as ``pack``."""
+        values = {"opcode": int(self.opcode), **self.values}
+        word = _pack(_LAYOUTS[self.opcode], values, self.opcode.name)
+        return word.to_bytes(INSTRUCTION_BYTES, "little")
+
 
 def make(opcode: Opcode, **values: int) -> Instruction:
     """An instruction whose unnamed fields are zero; refuses what does not fit."""
-    fields = LAYOUTS[opcode]
-    complete = {field.name: 0 for field in fields[1:]} | values
-    instruction = Instruction(opcode, MappingProxyType(complete))
+    instruction = Instruction(opcode, MappingProxyType(_ZEROS[opcode] | values))
     encode(instruction)
     return instruction
 
 
 def encode(instruction: Instruction) -> bytes:
     """The instruction's INSTRUCTION_BYTES in memory."""
-    opcode = instruction.opcode
-    values = {"opcode": int(opcode), **instruction.values}
-    return pack(LAYOUTS[opcode], values, opcode.name).to_bytes(INSTRUCTION_BYTES, "little")
+    return instruction.encoded
 
 
 def decode(data: bytes) -> Instruction:
@@ -360,6 +395,11 @@ def decode(data: bytes) -> Instruction:
     EncodingError
         The length is wrong, the opcode unknown, or a bit above the last field is set.
     """
+    return _decode(bytes(data))
+
+
+@lru_cache(maxsize=1024)
+def _decode(data: bytes) -> Instruction:
     if len(data) != INSTRUCTION_BYTES:
         raise EncodingError(f"an instruction has {INSTRUCTION_BYTES} bytes, not {len(data)}")
     word = int.from_bytes(data, "little")
@@ -369,11 +409,10 @@ def decode(data: bytes) -> Instruction:
         raise EncodingError(
             f"opcode {word & 0xF} is illegal; legal are {[f'{int(o)} {o.name}' for o in Opcode]}"
         ) from None
-    fields = LAYOUTS[opcode]
-    if word >> width(fields):
+    if word >> _WIDTHS[opcode]:
         raise EncodingError(
             f"{opcode.name} has bits set above its last field (bit {word.bit_length() - 1})"
         )
-    values = unpack(fields, word)
+    values = _unpack(_LAYOUTS[opcode], word)
     del values["opcode"]
     return Instruction(opcode, MappingProxyType(values))

@@ -13,10 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from codesign.arch import Arch
 from codesign.compiler.layout import Storage
 from codesign.compiler.network import Block, Layer
-from codesign.isa import TAP_ENTRY, pack
+from codesign.compiler.records import Words, pack_all
+from codesign.isa import TAP_ENTRY
 
 Extents = tuple[int, int]
 
@@ -71,20 +74,20 @@ def source_pixel(layer: Layer, run: Run, storage: Storage, first_line: int) -> i
     return (layer.strides[0] * run.line - first_line) * storage.pitch + run.grid * run.first
 
 
-def run_taps(arch: Arch, layer: Layer, block: Block, run: Run, source: Storage) -> tuple[int, ...]:
-    """The tap entries of a run; ``source`` is the storage of the whole height."""
+def run_taps(arch: Arch, layer: Layer, block: Block, run: Run, source: Storage) -> Words:
+    """The tap entries of a run, [taps]; ``source`` is the storage of the whole height."""
     stride_y, stride_x = layer.strides
-    entries = []
-    for tap in block.taps:
-        column = stride_x * run.phase + tap.ox
-        ahead, beside = divmod(column, run.grid)
-        inside = 0 <= stride_y * run.line + tap.oy < source.height
-        plane = (tap.plane - block.source_plane) * source.plane_rows * arch.pixels
-        row, bank = divmod(plane + tap.oy * source.pitch + column, arch.pixels)
-        short = -(-(source.width - beside) // run.grid) < -(-source.width // run.grid)
-        values = {
-            "bank": bank, "row": row if inside else 0, "dy": ahead, "dx": int(not inside),
-            "short_y": int(short), "short_x": 0,
-        }  # fmt: skip
-        entries.append(pack(TAP_ENTRY, values, f"tap of {layer.name!r}"))
-    return tuple(entries)
+    oy, ox, plane = np.array(block.taps, np.int64).T
+    column = stride_x * run.phase + ox
+    ahead, beside = np.divmod(column, run.grid)
+    line = stride_y * run.line + oy
+    inside = (line >= 0) & (line < source.height)
+    first = (plane - block.source_plane) * source.plane_rows * arch.pixels
+    row, bank = np.divmod(first + oy * source.pitch + column, arch.pixels)
+    short = -(-(source.width - beside) // run.grid) < -(-source.width // run.grid)
+    values = {
+        "bank": bank, "row": np.where(inside, row, 0), "dy": ahead,
+        "dx": (~inside).astype(np.int64), "short_y": short.astype(np.int64),
+        "short_x": np.zeros_like(oy),
+    }  # fmt: skip
+    return pack_all(TAP_ENTRY, values, f"tap of {layer.name!r}")

@@ -226,21 +226,22 @@ def dense(
     """
     m, n = arch.in_channels, arch.out_channels
     outputs, inputs = shape
+    count, planes = -(-outputs // n), -(-inputs // m)
+    # [positions, summands, blocks, n, planes, m] in the order of a block's taps
+    words = _words(positions, (count * n, planes * m)).reshape(
+        len(positions), -1, count, n, planes, m
+    )
+    words = np.ascontiguousarray(words.transpose(2, 4, 0, 1, 5, 3))
+    sums = np.abs(words).sum(axis=(1, 2, 3, 4), dtype=np.int64)
+    taps, post = _Taps(positions), _filled(arch, post)
     blocks = []
-    for first in range(0, outputs, n):
-        taps, words = [], []
-        for plane in range(-(-inputs // m)):
-            for (oy, ox), weight in positions.items():
-                part = weight[first : first + n, plane * m : (plane + 1) * m]
-                for word in summands(part):
-                    taps.append(Tap(oy, ox, plane))
-                    words.append(_padded(word.T, (m, n)))
-        if not taps:  # an instruction has at least one
-            taps.append(Tap(*next(iter(positions)), 0))
-            words.append(np.zeros((m, n), np.int8))
-        planes = -(-min(n, outputs - first) // m)
-        blocks.append(_block(arch, first // m, planes, taps, np.stack(words), post))
-        _check_accumulator(where, arch, np.abs(np.stack(words).astype(np.int64)).sum(axis=(0, 1)))
+    for number, (block, block_sums) in enumerate(zip(words, sums, strict=True)):
+        used = np.asarray(block.any(axis=(3, 4)))
+        weights = block[used] if used.any() else np.zeros((1, m, n), np.int8)
+        first = number * n
+        block_planes = -(-min(n, outputs - first) // m)
+        blocks.append(_block(arch, first // m, block_planes, taps.of(used), weights, post))
+        _check_accumulator(where, arch, block_sums)
     return _checked(where, blocks)
 
 
@@ -249,26 +250,51 @@ def depthwise(
 ) -> tuple[Block, ...]:
     """Blocks of M channels, each output of its own channel only."""
     m = arch.in_channels
-    channels = len(post.bias)
+    planes = -(-len(post.bias) // m)
+    words = _words(positions, (planes * m,)).reshape(len(positions), -1, planes, m)
+    words = np.ascontiguousarray(words.transpose(2, 0, 1, 3))
+    taps, post = _Taps(positions), _filled(arch, post)
     blocks = []
-    for plane in range(-(-channels // m)):
-        used = [
-            (offset, word)
-            for offset, weight in positions.items()
-            for word in summands(weight[plane * m : (plane + 1) * m])
-        ] or [(next(iter(positions)), np.zeros(m, np.int8))]
-        taps = [Tap(oy, ox, plane) for (oy, ox), _ in used]
-        words = np.stack([_padded(word, (m,)) for _, word in used])
-        blocks.append(_block(arch, plane, 1, taps, words, post))
-        _check_accumulator(where, arch, np.abs(words.astype(np.int64)).sum(axis=0))
+    for plane, word in enumerate(words):
+        used = np.asarray(word.any(axis=2))
+        weights = word[used] if used.any() else np.zeros((1, m), np.int8)
+        at = [tap._replace(plane=plane) for tap in taps.of(used[None])]
+        blocks.append(_block(arch, plane, 1, at, weights, post))
+        _check_accumulator(where, arch, np.abs(weights.astype(np.int64)).sum(axis=0))
     return _checked(where, blocks)
+
+
+def _words(positions: Mapping[Offset, IntArray], shape: tuple[int, ...]) -> Int8Array:
+    """Weights of all positions as summands, [positions, summands, *shape], zeros behind each."""
+    values = np.stack(list(positions.values()))
+    parts = np.stack(list(summands(values)) or [values.astype(np.int8)], axis=1)
+    return _padded(parts, (*parts.shape[:2], *shape))
+
+
+class _Taps:
+    """The taps of blocks of one layer; most blocks have the same."""
+
+    def __init__(self, positions: Mapping[Offset, IntArray]) -> None:
+        self._offsets = list(positions)
+        self._known: dict[bytes, tuple[Tap, ...]] = {}
+
+    def of(self, used: npt.NDArray[np.bool_]) -> tuple[Tap, ...]:
+        """Where ``used`` [planes, positions, summands]; an instruction has at least one tap."""
+        key = used.tobytes()
+        if key not in self._known:
+            planes, positions, _ = (at.tolist() for at in used.nonzero())
+            offsets = [self._offsets[position] for position in positions] or self._offsets[:1]
+            self._known[key] = tuple(
+                Tap(y, x, plane) for (y, x), plane in zip(offsets, planes or [0], strict=True)
+            )
+        return self._known[key]
 
 
 def maximum(
     where: str, arch: Arch, offsets: Sequence[Offset], post: Requantisation
 ) -> tuple[Block, ...]:
     """Blocks of M channels, each the maximum over the window."""
-    planes = range(-(-len(post.bias) // arch.in_channels))
+    planes, post = range(-(-len(post.bias) // arch.in_channels)), _filled(arch, post)
     blocks = [
         _block(arch, plane, 1, [Tap(oy, ox, plane) for oy, ox in offsets], None, post)
         for plane in planes
@@ -304,6 +330,16 @@ def _stretches(numbers: IntArray) -> list[Pair]:
     return list(zip([0, *ends], [*ends, len(numbers)], strict=True))
 
 
+def _filled(arch: Arch, post: Requantisation) -> Requantisation:
+    """As many records as whole planes have; those behind the last output make zeros."""
+    length = -(-len(post.bias) // arch.in_channels) * arch.in_channels
+    bias, multiplier, shift, twice = (
+        _padded(values.astype(np.int64), (length,), fill)
+        for values, fill in zip(post, (0, 0, SHIFT_MIN, 0), strict=True)
+    )
+    return Requantisation(wrap(bias, 32), multiplier, shift, twice)
+
+
 def _block(
     arch: Arch,
     plane: int,
@@ -312,13 +348,10 @@ def _block(
     weights: Int8Array | None,
     post: Requantisation,
 ) -> Block:
-    m = arch.in_channels
-    part = slice(plane * m, (plane + planes) * m)
-    bias, multiplier, shift, twice = (
-        _padded(values[part].astype(np.int64), (planes * m,), fill)
-        for values, fill in zip(post, (0, 0, SHIFT_MIN, 0), strict=True)
-    )
-    return Block(plane, planes, tuple(taps), weights, wrap(bias, 32), multiplier, shift, twice)
+    """``post`` is filled."""
+    part = slice(plane * arch.in_channels, (plane + planes) * arch.in_channels)
+    bias, multiplier, shift, twice = (values[part] for values in post)
+    return Block(plane, planes, tuple(taps), weights, bias, multiplier, shift, twice)
 
 
 def _padded(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +22,7 @@ Fold = tuple[tuple[int, int], ...]
 PLAIN: Fold = ((0, 0),)
 
 
-@dataclass(frozen=True)
-class Tap:
+class Tap(NamedTuple):
     """Reads, for grid pixel (y, x), source pixel (stride*y + oy, stride*x + ox) of the M channels
     from ``plane``*M on."""
 
@@ -53,7 +54,7 @@ class Block:
     lines: Pair | None = None
     columns: Pair | None = None
 
-    @property
+    @cached_property
     def source_plane(self) -> int:
         """First plane that the taps read: counted from it, blocks of one shape have equal taps."""
         return min(tap.plane for tap in self.taps)

@@ -139,7 +139,7 @@ def _unrolled(network: Network, layer: Layer, phases: int) -> Layer:
             phase = layer.out_stride * y + block.phase[0], layer.out_stride * x + block.phase[1]
             if phase[0] < height and phase[1] < width:
                 taps = tuple(
-                    replace(tap, oy=tap.oy + layer.stride * y, ox=tap.ox + layer.stride * x)
+                    tap._replace(oy=tap.oy + layer.stride * y, ox=tap.ox + layer.stride * x)
                     for tap in block.taps
                 )
                 blocks.append(replace(block, taps=taps, phase=phase))

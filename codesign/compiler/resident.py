@@ -5,18 +5,19 @@ Equal contents are stored once, whichever instructions use them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from codesign.arch import PARAM_RECORD_BITS, TABLE_ENTRIES, TAP_ENTRY_BITS, Arch
+from codesign.arch import TABLE_ENTRIES, Arch
 from codesign.compiler.by_line import Run, run_taps, runs
 from codesign.compiler.layout import Storage, grid_width
 from codesign.compiler.network import Block, Layer, Network, Tap
+from codesign.compiler.records import Words, pack_all, pack_parameters
 from codesign.errors import CapacityError, EncodingError
-from codesign.isa import PARAM_RECORD, TAP_ENTRY, Mode, Target, pack, pack_parameter
+from codesign.isa import PARAM_RECORD, TAP_ENTRY, Mode, Target
 from codesign.reference.memory import depth, word_bytes
 
 
@@ -84,64 +85,54 @@ def pack_resident(network: Network, arch: Arch, storages: Mapping[str, Storage])
     addresses = {}
     for layer in network.layers:
         table = memories[Target.TABLE].put(layer.table or b"") // TABLE_ENTRIES
+        source, taps = storages[layer.source], memories[Target.TAP]
+        pitch = grid_width(network, arch, storages, layer)
+        known: dict[tuple[Tap, ...], int] = {}
         for number, block in enumerate(layer.blocks):
-            taps, tap = memories[Target.TAP], 0
             by_run = {
-                run: taps.put(little_endian(entries, TAP_ENTRY_BITS))
-                for run, entries in _by_run(network, arch, storages[layer.source], layer, block)
+                run: taps.put(run_taps(arch, layer, block, run, source).tobytes())
+                for run in _runs(network, arch, layer, block)
             }
-            if not layer.step:
-                entries = (
-                    tap_entry(network, arch, storages, layer, at, at.plane - block.source_plane)
-                    for at in block.taps
-                )
-                tap = taps.put(little_endian(entries, TAP_ENTRY_BITS))
+            if not layer.step and block.taps not in known:
+                words = tap_words(arch, source, pitch, layer, block)
+                known[block.taps] = taps.put(words.tobytes())
             addresses[layer.name, number] = Addresses(
                 wgt=memories[Target.WGT].put(weight_words(arch, layer.mode, block)),
                 param=memories[Target.PARAM].put(parameter_words(block)),
-                tap=tap,
+                tap=known.get(block.taps, 0),
                 table=table,
                 taps=by_run,
             )
     return Resident({target: at.contents() for target, at in memories.items()}, addresses)
 
 
-def _by_run(
-    network: Network, arch: Arch, source: Storage, layer: Layer, block: Block
-) -> Iterator[tuple[Run, tuple[int, ...]]]:
-    """The tap entries of a block that is computed by line."""
+def _runs(network: Network, arch: Arch, layer: Layer, block: Block) -> Iterator[Run]:
+    """Of a block that is computed by line."""
     _, height, width = network.shapes[layer.target]
     if layer.step:
-        for run in runs(arch, layer, block, (0, height), width):
-            yield run, run_taps(arch, layer, block, run, source)
+        yield from runs(arch, layer, block, (0, height), width)
 
 
-def tap_entry(
-    network: Network,
-    arch: Arch,
-    storages: Mapping[str, Storage],
-    layer: Layer,
-    tap: Tap,
-    plane: int,
-) -> int:
-    """A tap that reads ``plane`` planes from where its instruction's source begins.
+def tap_words(arch: Arch, source: Storage, pitch: int, layer: Layer, block: Block) -> Words:
+    """A block's entries of TAP, [taps]: its instruction's source begins with the first plane that
+    it reads, its grid has ``pitch`` columns.
 
     Raises
     ------
     CapacityError
-        It reads farther than an entry tells.
+        A tap reads farther than an entry tells.
     """
-    source = storages[layer.source]
-    y_phase, dy = tap.oy % layer.stride, tap.oy // layer.stride
-    x_phase, dx = tap.ox % layer.stride, tap.ox // layer.stride
-    first = plane * source.plane_rows * arch.pixels
-    lines, columns = source.lines, source.columns
+    oy, ox, plane = np.array(block.taps, np.int64).T
+    dy, dx = oy // layer.stride, ox // layer.stride
+    first = (plane - block.source_plane) * source.plane_rows * arch.pixels
+    lines, columns = np.full_like(oy, source.lines), np.full_like(ox, source.columns)
     if source.split:
-        phase = source.phase(y_phase, x_phase)
-        first += source.phase_pixel(phase, arch.pixels)
-        lines, columns = source.phase_extent(phase)
-    offset = dy * grid_width(network, arch, storages, layer) + dx
-    row, bank = divmod(first + offset, arch.pixels)
+        y_phases, x_phases = oy % layer.stride, ox % layer.stride
+        for y, x in set(zip(y_phases.tolist(), x_phases.tolist(), strict=True)):
+            here, phase = (y_phases == y) & (x_phases == x), source.phase(y, x)
+            first[here] += source.phase_pixel(phase, arch.pixels)
+            lines[here], columns[here] = source.phase_extent(phase)
+    row, bank = np.divmod(first + dy * pitch + dx, arch.pixels)
     values = {
         "bank": bank,
         "row": row,
@@ -151,7 +142,7 @@ def tap_entry(
         "short_x": source.columns - columns,
     }
     try:
-        return pack(TAP_ENTRY, values, f"tap of {layer.name!r}")
+        return pack_all(TAP_ENTRY, values, f"tap of {layer.name!r}")
     except EncodingError as error:
         raise CapacityError(f"{layer.where}: {error}; use smaller maps") from error
 
@@ -178,15 +169,5 @@ def packed_pairs(weights: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
 
 def parameter_words(block: Block) -> bytes:
     """A block's words of PARAM."""
-    names = tuple(field.name for field in PARAM_RECORD)
-    columns = (getattr(block, name).tolist() for name in names)
-    records = (
-        pack_parameter(dict(zip(names, values, strict=True)))
-        for values in zip(*columns, strict=True)
-    )
-    return little_endian(records, PARAM_RECORD_BITS)
-
-
-def little_endian(words: Iterable[int], bits: int) -> bytes:
-    """Words of so many bits, one behind the other."""
-    return b"".join(word.to_bytes(bits // 8, "little") for word in words)
+    columns = {field.name: getattr(block, field.name) for field in PARAM_RECORD}
+    return pack_parameters(columns).tobytes()

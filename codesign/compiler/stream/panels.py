@@ -102,7 +102,7 @@ def _narrow(layer: Layer, columns: Mapping[str, Lines], done: Lines, whole: int)
     blocks = tuple(
         replace(
             block,
-            taps=tuple(replace(tap, ox=tap.ox + shift) for tap in block.taps),
+            taps=tuple(tap._replace(ox=tap.ox + shift) for tap in block.taps),
             columns=block.columns and (block.columns[0] - first, block.columns[1] - first),
         )
         for block in layer.blocks

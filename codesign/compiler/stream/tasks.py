@@ -9,18 +9,18 @@ from itertools import product
 
 import numpy as np
 
-from codesign.arch import TAP_ENTRY_BITS, Arch
+from codesign.arch import Arch
 from codesign.compiler.by_line import Run, run_taps, runs
+from codesign.compiler.layout import grid_width
 from codesign.compiler.network import Block, Layer, Network
-from codesign.compiler.resident import little_endian, parameter_words, tap_entry, weight_words
+from codesign.compiler.resident import parameter_words, tap_words, weight_words
 from codesign.compiler.schedule import Step
 from codesign.compiler.stream.buffers import Buffer, Placement
 from codesign.compiler.stream.dram import Homes, StripTransfers
 from codesign.compiler.stream.fields import Slot, calc_fields
 from codesign.compiler.stream.rings import Image, Ring
 from codesign.compiler.stream.work import Lines, Strip, Work
-from codesign.compiler.tile import DRAM_ALIGNMENT
-from codesign.compiler.transfers import Rows
+from codesign.compiler.transfers import Rows, aligned
 from codesign.cost.cycles import calc_slots, load_cycles, save_cycles
 from codesign.isa import Base, Opcode, Target
 
@@ -251,16 +251,12 @@ class _GroupMaker:
         if known not in self.taps:
             work, source = self.work, self.buffers[layer.source].storage
             if run:
-                entries = list(run_taps(work.arch, layer, block, run, source))
+                words = run_taps(work.arch, layer, block, run, source)
             else:
                 geometry = {**work.storages, layer.source: source}
-                entries = [
-                    tap_entry(work.network, work.arch, geometry, layer, tap, tap.plane - base)
-                    for tap in block.taps
-                ]
-            unit = 8 * DRAM_ALIGNMENT // TAP_ENTRY_BITS  # a LOAD begins at a multiple of it
-            entries += [0] * (-len(entries) % unit)
-            self.taps[known] = little_endian(entries, TAP_ENTRY_BITS)
+                pitch = grid_width(work.network, work.arch, geometry, layer)
+                words = tap_words(work.arch, source, pitch, layer, block)
+            self.taps[known] = words.tobytes().ljust(aligned(words.nbytes), b"\0")
         return self.taps[known]
 
     # --- LOAD --------------------------------------------------------------------------------
