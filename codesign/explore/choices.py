@@ -121,8 +121,8 @@ FIELDS = ("op", "in_channels", "out_channels", "kernel", "stride", "size", "expa
 
 @dataclass(frozen=True)
 class LayerChoices:
-    """``position``: "first" reads the network's input from DRAM (the host folds it), "last" saves
-    its result, "inner" does neither."""
+    """``position``: "first" reads the network's input from DRAM (the host folds it), "last" ends
+    with the network's result there, "inner" does neither."""
 
     position: str
     choices: tuple[Choice, ...]
@@ -195,13 +195,13 @@ def probe(choice: Choice, position: str) -> net.Network:
     """A network in which the choice stands as it would in a user's; the layers ``NEIGHBOURS`` are
     none of its own.
 
-    Inner layers stand between two convolutions of 1 by 1 on the same maps: they find their input on
-    chip, and wait for the pipeline of the layer before as they would anywhere.
+    Inner layers stand between two convolutions: they find their input on chip, and wait for the
+    pipeline of the layer before as they would anywhere.
     """
     before, after = NEIGHBOURS
     made = _Maker((choice.in_channels, *choice.size))
     if position != "first":
-        made.conv(before, choice.in_channels)
+        made.conv(before, choice.in_channels, (1, 1) if choice.size == (1, 1) else (3, 3))
     source = made.last
     if choice.op == "mbconv":
         wide = choice.in_channels * choice.expand
