@@ -113,7 +113,16 @@ function frontTraces() {
     outlineTrace(),
     { ...points(open, frontMarkers("circle", 9)), name: "front" },
     { ...points(verified, frontMarkers("diamond", 13)), name: "front, verified in RTL" },
+    { type: "scatter", mode: "markers", x: [null], y: [null], name: "selected", customdata: [null],
+      marker: { symbol: "circle-open", size: 14, color: colour("orange"), line: { width: 3 } } },
   ].filter((trace) => trace.x.length);
+}
+
+// A circle of four curves: plotly's own are half as wide on a logarithmic axis (plotly.js 4.1).
+function circle(radius) {
+  const [r, c] = [radius, 0.5523 * radius];
+  return `M${-r},0 C${-r},${-c} ${-c},${-r} 0,${-r} C${c},${-r} ${r},${-c} ${r},0 ` +
+    `C${r},${c} ${c},${r} 0,${r} C${-c},${r} ${-r},${c} ${-r},0 Z`;
 }
 
 // A ring of fixed size: a shape, for these are drawn anew much faster than traces.
@@ -121,9 +130,9 @@ function ring() {
   const [x, y] = [state.x, state.y].map((key) => state.row === null ? null : valueOf(state.row, key));
   if (x === null || y === null) return [];
   return [{
-    type: "circle", xsizemode: "pixel", ysizemode: "pixel", x0: -10, x1: 10, y0: -10, y1: 10,
+    type: "path", xsizemode: "pixel", ysizemode: "pixel", path: circle(10),
     xanchor: x * data.figures[state.x].scale, yanchor: y * data.figures[state.y].scale,
-    line: { color: colour("orange"), width: 3 }, name: "selected", showlegend: true,
+    line: { color: colour("orange"), width: 3 },
   }];
 }
 

@@ -95,6 +95,6 @@ function drawSummary() {
     summaryFigures(row),
     make("h3", {}, `Resources of ${data.board} `, word("predicted")),
     resourceBars(row),
-    make("details", { open: data.parameters.length <= 20 }, make("summary", {}, "Choices"), make("div", {}, choiceRows(row))),
+    make("details", { open: true }, make("summary", {}, "Choices"), make("div", {}, choiceRows(row))),
   );
 }
