@@ -9,11 +9,9 @@ import re
 
 from codesign.arch import Arch
 from codesign.boards import Part
+from codesign.cost import memories
+from codesign.cost.archs import Archs
 
-URAM_BITS, URAM_WORDS = 72, 4096
-"""An UltraRAM's only shape (UG573)."""
-LEAST_WORDS = 2048
-"""Below half of its depth, block memories are the better use."""
 _BANK = r"region\d+_bank\d+"
 _MEMORY = re.compile(
     rf"^(?P<reg>  reg \[\d+:\d+\] {_BANK} \[\d+:\d+\];\n)  initial begin\n.*?^  end\n",
@@ -23,13 +21,12 @@ _MEMORY = re.compile(
 
 def activation_urams(arch: Arch) -> int:
     """UltraRAMs that hold the activation memories."""
-    wide = -(-8 * arch.act_word_bytes // URAM_BITS)
-    return arch.regions * arch.pixels * wide * -(-arch.act_depth // URAM_WORDS)
+    return int(memories.activation_urams(Archs.of([arch]))[0])
 
 
 def activations_in_uram(arch: Arch, part: Part) -> bool:
     """Whether the activation memories go there: the part has enough, and they are deep enough."""
-    return arch.act_depth >= LEAST_WORDS and activation_urams(arch) <= part.resources.uram
+    return bool(memories.activations_in_uram(Archs.of([arch]), part)[0])
 
 
 def place(verilog: str, arch: Arch, part: Part) -> str:
