@@ -1,59 +1,41 @@
 """Resources from an architecture's parameters, against Yosys on architectures never fitted to."""
 
 import dataclasses
-import json
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from codesign.arch import Arch, preset
+from codesign.arch import preset
 from codesign.boards import BOARDS
+from codesign.cli.bench.explore_resources import EXACT, Synthesised, held_out, rows
 from codesign.cost import resources as model
 from codesign.cost.archs import Archs
 
-ROOT = Path(__file__).parents[2] / "benchmarks"
-EXACT = ("dsp", "ramb36", "uram")
 WORST = 0.10
 
 
-def measured() -> list[tuple[str, Arch, str, bool, dict[str, float]]]:
-    """Name, architecture, family, UltraRAM and figures of what was synthesised as a whole."""
-    rows = json.loads((ROOT / "results/presets.json").read_text())["rows"]
-    figures = {row["name"]: row["value"] for row in rows}
-    found = []
-    for board in BOARDS.values():
-        took = {n: figures[f"presets.{board.name}.{n}"] for n in model.SHARE}
-        arch = preset(board.preset)
-        found.append((board.name, arch, board.part.family, took["uram"] > 0, took))
-    path = ROOT / "resources/whole.jsonl"
-    for text in path.read_text().splitlines() if path.exists() else ():
-        line = json.loads(text)
-        if line["set"] == "held out":
-            arch = Arch(**line["arch"])
-            name = f"{arch.name} {line['family']}"
-            found.append((name, arch, line["family"], line["uram"], line))
-    return found
-
-
-MEASURED = measured()
-each = pytest.mark.parametrize(
-    ("arch", "family", "uram", "took"), [m[1:] for m in MEASURED], ids=[m[0] for m in MEASURED]
-)
+JUDGED = held_out()
+each = pytest.mark.parametrize("one", JUDGED, ids=[one.name for one in JUDGED])
 
 
 @each
-def test_dsps_and_memories_are_those_of_the_synthesis(arch, family, uram, took) -> None:
-    told = model.resources(Archs.of([arch]), family, uram)
-    assert {name: getattr(told, name)[0] for name in EXACT} == {name: took[name] for name in EXACT}
+def test_dsps_and_memories_are_those_of_the_synthesis(one: Synthesised) -> None:
+    told = one.told()
+    assert {name: told[name] for name in EXACT} == {name: one.took[name] for name in EXACT}
 
 
 @each
-def test_luts_and_flip_flops_are_within_a_tenth(arch, family, uram, took) -> None:
-    told = model.resources(Archs.of([arch]), family, uram)
-    for name in model.LOGIC:
-        assert getattr(told, name)[0] == pytest.approx(took[name], rel=WORST), name
+def test_luts_and_flip_flops_are_within_a_tenth(one: Synthesised) -> None:
+    assert max(map(abs, one.errors().values())) <= WORST
+
+
+def test_the_bench_reports_the_worst_of_them() -> None:
+    found = {row.name: row.value for row in rows(preset("tiny"))}
+    worst = max(max(map(abs, one.errors().values())) for one in JUDGED)
+    assert found["explore.resource_error"] == worst <= WORST
+    assert found["explore.resource_memories_wrong"] == 0
+    assert found["explore.resources_per_second"] > 0
 
 
 def test_every_preset_fits_its_board_and_tells_what_does_not() -> None:
