@@ -41,7 +41,7 @@ def check_value(base: Arch, field: str, value: Value) -> None:
     beside = {} if partner is None else {partner: 1 if partner == "drain" else value}
     try:
         base.replace(**{field: value, **beside})
-    except ValueError:
+    except (TypeError, ValueError):
         base.replace(**{field: value})  # refused as well, and the message names this field
         raise
 

@@ -36,8 +36,9 @@ MEASURES = {
 }
 """What a design is measured by, and which way is better. ``accuracy`` is a share, 0..1."""
 
-NETWORK_ONLY = ("accuracy",)
-"""Measures that the hardware does not change."""
+SURROGATE = "surrogate"
+"""The engine's own search (``codesign.explore.surrogate``); all others are
+``codesign.explore.search.NAMES``."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,14 @@ class Source:
     """Where the network and its data come from, as ``module:function``.
 
     ``model`` called with ``arguments`` and a point's ``network.*`` values returns (module, example
-    input); ``data`` called with ``data_arguments`` returns the images. ``weights`` is a file, or
-    None.
+    input); ``data`` called with ``data_arguments`` returns ``codesign.zoo.data.Data``. ``weights``
+    is a state dict's file; ``train`` called with the module, the data and ``seed`` returns the
+    module trained. Without both, the module comes as it shall be.
     """
 
     model: str
     data: str
+    train: str | None = None
     arguments: Mapping[str, Value] = field(default_factory=dict)
     data_arguments: Mapping[str, Value] = field(default_factory=dict)
     weights: Path | None = None
@@ -95,7 +98,7 @@ class Search:
     ``trials`` counts evaluated designs; it and ``minutes`` end a search, whichever is first.
     """
 
-    sampler: str = "nsga2"
+    sampler: str = SURROGATE
     seed: int = 0
     population: int = 64
     trials: int | None = None
@@ -133,6 +136,8 @@ class Problem:
     channels, blocks:
         Which values the pruning of channel groups and of layers may take; names come from the
         network (``space``).
+    multiple:
+        What channel pruning leaves of a group is a multiple of this.
     lines:
         Line of the file that each dotted path of the problem stands in, for messages.
     """
@@ -150,6 +155,7 @@ class Problem:
     objectives: tuple[Objective, ...]
     search: Search
     fidelities: Fidelities
+    multiple: int = 1
     path: Path | None = None
     lines: Mapping[str, int] = field(default_factory=dict)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from codesign.explore.search.sampler import Sampler
 from codesign.explore.space import Space
 
-NAMES = ("random",)
+NAMES = ("random", "grid", "nsga2", "nsga3", "optuna-nsga2", "tpe", "gp")
 """The samplers there are."""
 
 
@@ -30,4 +30,16 @@ def sampler(
         from codesign.explore.search.random import RandomSampler
 
         return RandomSampler(space, objectives, seed)
+    if name == "grid":
+        from codesign.explore.search.grid import GridSampler
+
+        return GridSampler(space, objectives, seed)
+    if name in ("nsga2", "nsga3"):
+        from codesign.explore.search.evolution import EvolutionSampler
+
+        return EvolutionSampler(space, objectives, seed, population, reference=name == "nsga3")
+    if name in ("optuna-nsga2", "tpe", "gp"):
+        from codesign.explore.search.bayesian import OptunaSampler
+
+        return OptunaSampler(name, space, objectives, seed, population)
     raise ValueError(f"no sampler is called {name!r}; there are {', '.join(NAMES)}")
