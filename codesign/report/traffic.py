@@ -119,15 +119,15 @@ class _Attribution:
 
     def _calc(self, i: Instruction, layer: str) -> None:
         path = walk(self.arch, i, self.memories.taps(i["tap_base"], i["taps"]))
-        used = path.inside & ~path.stray & path.written[:, None]
-        self._claim(layer, Target.ACT, path.source[used], i["src_region"])
+        self._claim(layer, Target.ACT, path.grid.reads.words, i["src_region"])
         if path.residual is not None:
             self._claim(layer, Target.ACT, path.residual[:, path.written], i["res_region"])
         for target, (first, count) in self._contents(i).items():
             self._claim(layer, target, np.arange(first, first + count))
         results = path.destination[:, path.written]
         self.writer[i["dst_region"]][results] = layer
-        self._open(Target.ACT, i["dst_region"])[results] = _NOTHING
+        if (Target.ACT, i["dst_region"]) in self.pending:
+            self._open(Target.ACT, i["dst_region"])[results] = _NOTHING
         self.found[layer].instructions_read += INSTRUCTION_BYTES
 
     def _contents(self, i: Instruction) -> dict[Target, tuple[int, int]]:
@@ -145,7 +145,9 @@ class _Attribution:
     def _claim(
         self, layer: str, target: Target, words: npt.NDArray[np.int64], region: int = 0
     ) -> None:
-        pending = self._open(target, region)
+        if (target, region) not in self.pending:
+            return
+        pending = self.pending[target, region]
         new = np.unique(words[pending[words] != _NOTHING])
         for number, count in zip(*np.unique(pending[new], return_counts=True), strict=True):
             self.loads[number].claims[layer] += int(count)

@@ -157,6 +157,13 @@ def test_the_table_sorts(visit: Visit) -> None:
     assert values[0] < values[-1]
 
 
+def test_no_button_uploads(visit: Visit) -> None:
+    titles = "(all) => all.map((at) => at.dataset.title ?? at.dataset.attr)"
+    buttons = visit.tab.locator(".modebar-btn").evaluate_all(titles)
+    assert any("Download" in title for title in buttons)
+    assert not [title for title in buttons if re.search("share|cloud|edit", title, re.IGNORECASE)]
+
+
 def test_axes_change(visit: Visit) -> None:
     visit.tab.locator("#axis-x").select_option("lut")
     assert "LUT" in visit.text("#front .xtitle")

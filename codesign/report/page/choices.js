@@ -111,16 +111,11 @@ function lineTraces(axes) {
   return traces;
 }
 
-function tickTrace(axes) {
-  const labels = axes.flatMap((at, index) => at.ticks.map(([place, text]) => [index, place, text]));
-  return {
-    type: "scatter", mode: "text", hoverinfo: "skip",
-    x: labels.map(([index]) => index + 0.06),
-    y: labels.map(([, place]) => place),
-    text: labels.map(([, , text]) => shown(text)),
-    textposition: "middle right",
-    textfont: { size: 11, color: colour("ink"), shadow: halo() },
-  };
+function tickNotes(axes) {
+  const font = { size: 11, color: colour("ink"), shadow: halo() };
+  return axes.flatMap((at, index) => at.ticks.map(([y, text]) => (
+    { x: index, y, text: shown(text), xanchor: "left", xshift: 5, showarrow: false, font, borderpad: 0 }
+  )));
 }
 
 function halo() {
@@ -153,7 +148,7 @@ function drawChoices() {
   const frame = byId("choices").parentElement;
   const width = Math.max(frame.clientWidth, (axes.length + 0.6) * AXIS_WIDTH);
   byId("choices").style.width = `${width}px`;
-  draw("choices", [...lineTraces(axes), tickTrace(axes)], {
+  draw("choices", lineTraces(axes), {
     margin: { l: 46, r: 84, t: 56, b: 14 },
     xaxis: axis("", {
       tickvals: axes.map((_, index) => index), ticktext: axes.map((at) => at.title),
@@ -162,6 +157,7 @@ function drawChoices() {
     }),
     yaxis: axis("", { range: [-0.06, 1.06], visible: false, fixedrange: true }),
     shapes: axisShapes(axes),
+    annotations: tickNotes(axes),
     hovermode: "closest",
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "select",
     selections: [],
@@ -172,7 +168,7 @@ function brush(event) {
   if (!event?.range) return;
   const { x, y } = event.range;
   const [left, right] = [Math.min(...x), Math.max(...x)];
-  const [low, high] = [Math.min(...y), Math.max(...y)];
+  const [low, high] = [Math.max(-0.03, Math.min(...y)), Math.min(1.03, Math.max(...y))];
   const axes = choiceAxes();
   const inside = axes.filter((_, index) => index >= left && index <= right);
   const nearest = axes[Math.max(0, Math.min(axes.length - 1, Math.round((left + right) / 2)))];

@@ -21,7 +21,8 @@ function composed(row) {
     .map((parameter, at) => [parameter, choiceOf(row, at)])
     .filter(([parameter, value]) => value !== null && parameter.group !== "hardware");
   for (const [parameter, value] of chosen.slice(0, 10)) {
-    lines.push(`${shown(parameter.label)}: ${shown(choiceText(value))}`);
+    const name = parameter.name.replace(/^(network|prune|quantize)\./, "");
+    lines.push(`${shown(name)}: ${shown(choiceText(value))}`);
   }
   if (chosen.length > 10) lines.push(`and ${chosen.length - 10} more choices`);
   return lines.join("<br>");

@@ -57,6 +57,8 @@ function start() {
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   addEventListener("resize", drawChoices);
+  // its card grows with the design beside it
+  new ResizeObserver(() => Plotly.Plots.resize("front")).observe(byId("front"));
   addEventListener("hashchange", () => {
     const row = rowOfAddress();
     if (row !== null) select(row);

@@ -57,6 +57,7 @@ function legend(more = {}) {
 
 const settings = {
   displaylogo: false,
+  showSendToCloud: false, // a button that uploads the plot
   responsive: true,
   modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
 };
