@@ -5,7 +5,7 @@ import numpy as np
 from codesign.isa import Base
 from codesign.reference import graph as graph_reference
 from codesign.reference.machine import Machine
-from host.maps import MapTable
+from host.maps import MapTable, MapView
 
 
 def random_inputs(graph, rng):
@@ -28,20 +28,20 @@ def start(program):
     return machine
 
 
+def _view(layout, machine, base):
+    buffer = machine.buffers[base]
+    return MapView(MapTable(layout, len(buffer)), buffer)
+
+
 def infer(machine, program, inputs):
     """Outputs and kept tensors by name, and what the run took."""
     for layout in program.inputs:
-        table = MapTable(layout, program.input_bytes)
-        table.pack(inputs[layout.name], machine.buffers[Base.INPUT])
+        view = _view(layout, machine, Base.INPUT)
+        view.clear()
+        view.pack(inputs[layout.name])
     run = machine.run(program.infer.offset, program.infer.count)
-    results = {
-        at.name: MapTable(at, program.output_bytes).read(machine.buffers[Base.OUTPUT])
-        for at in program.outputs
-    }
-    kept = {
-        name: MapTable(at, program.scratch_bytes).read(machine.buffers[Base.SCRATCH])
-        for name, at in program.tensors.items()
-    }
+    results = {at.name: _view(at, machine, Base.OUTPUT).read() for at in program.outputs}
+    kept = {name: _view(at, machine, Base.SCRATCH).read() for name, at in program.tensors.items()}
     return results, kept, run
 
 
