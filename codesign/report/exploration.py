@@ -17,6 +17,8 @@ class Exploration:
 
     Attributes
     ----------
+    folder:
+        Where it is, as it was named.
     run:
         run.json: name, seed, sampler, board, objectives (name -> ``max`` or ``min``), constraints,
         counts, hypervolume over time, state.
@@ -29,6 +31,7 @@ class Exploration:
         design.json of those that were compiled and verified, by id.
     """
 
+    folder: Path
     run: Row
     trials: Sequence[Row]
     front: Sequence[int]
@@ -54,6 +57,7 @@ def read(folder: Path) -> Exploration:
         trials[row["id"]] = row
     front = _json(folder / "front.json") if (folder / "front.json").is_file() else []
     return Exploration(
+        folder=folder,
         run=_json(folder / "run.json"),
         trials=list(trials.values()),
         front=[number for number in front if number in trials],

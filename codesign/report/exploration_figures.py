@@ -58,8 +58,5 @@ FIGURES: dict[str, Figure] = {
 }
 """Keys of a trial's ``values``, in the order of tables."""
 
-RESOURCES: dict[str, float] = {"lut": 0.85, "ff": 0.85, "dsp": 1.0, "ramb36": 1.0, "uram": 1.0}
-"""Resources of a part, and the share of each that a design may take."""
-
 MEASURES = {"ptq": "quantisation", "finetuned": "fine-tuning"}
 """Fidelity of a trial -> what the accuracy was measured after."""

@@ -10,15 +10,17 @@ import dataclasses
 import html
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from codesign import boards
+from codesign.cost.resources import SHARE
 from codesign.report import files
 from codesign.report.exploration import Exploration, Row, read
-from codesign.report.exploration_figures import FIGURES, MEASURES, RESOURCES
+from codesign.report.exploration_figures import FIGURES, MEASURES
 
 ASSETS = Path(__file__).parent / "page"
 SCRIPTS = ("data", "theme", "front", "table", "choices", "summary", "inside", "run", "main")
@@ -70,6 +72,7 @@ def document(exploration: Exploration) -> dict[str, Any]:
     board = boards.board(run["board"])
     return {
         "name": run["name"],
+        "folder": shlex.quote(str(exploration.folder)),
         "board": board.name,
         "run": _finite(run),
         "arch": run.get("arch"),
@@ -136,8 +139,7 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
 
 def _limits(part: boards.Resources) -> list[dict[str, Any]]:
     return [
-        {"key": key, "limit": getattr(part, key), "share": share}
-        for key, share in RESOURCES.items()
+        {"key": key, "limit": getattr(part, key), "share": share} for key, share in SHARE.items()
     ]
 
 

@@ -229,6 +229,6 @@ def test_a_run_that_was_stopped(browser: Any, tmp_path: Path, trials: int, told:
     assert "interrupted, can be continued" in visit.text("#facts")
     assert visit.tab.locator("#choices").is_visible() == bool(trials)
     if trials:
-        assert "are written for the finalists" in visit.text("#inside")
+        assert f"-o {tmp_path} --design" in visit.text("#inside")
     visit.clean(page)
     visit.tab.context.close()

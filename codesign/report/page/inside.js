@@ -180,13 +180,15 @@ function plot(id, label) {
 }
 
 function drawInside() {
-  const detail = state.row === null ? null : detailOf(state.row);
-  byId("inside-title").textContent = state.row === null ? "Inside a design" : `Inside design ${data.ids[state.row]}`;
+  if (state.row === null) return;
+  const detail = detailOf(state.row);
+  byId("inside-title").textContent = `Inside design ${data.ids[state.row]}`;
   for (const old of byId("inside").querySelectorAll(".plot")) Plotly.purge(old);
   if (!detail) {
-    byId("inside").replaceChildren(make("div", { class: "card" }, make("p", { class: "note" },
-      "Layers, roofline, energy by parts and the commands that rebuild a design are written for the finalists, " +
-      `which are compiled and verified in RTL when the search ends. ${resumeText()}`)));
+    byId("inside").replaceChildren(card("Not compiled yet", make("p", { class: "note" },
+      "Layers over time, roofline and energy by parts are written for designs that were compiled and verified in " +
+      "RTL: the finalists, when the search ends, and any other design that this command names:"),
+    command(`codesign explore ${data.folder}/problem.yaml -o ${data.folder} --design ${data.ids[state.row]}`)));
     return;
   }
   const words = detail.layers_word ?? "predicted";
@@ -205,8 +207,4 @@ function drawInside() {
   );
   drawTimeline(detail);
   drawRoofline(detail);
-}
-
-function resumeText() {
-  return data.run.state === "finished" ? "" : "Repeating the command that began the run continues it.";
 }
