@@ -7,8 +7,9 @@ list of pairs with weights, about the cycles lost; rows are the lowest or highes
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import NamedTuple
 
 from codesign.arch import Arch
 from codesign.compiler.layout import Storage
@@ -157,29 +158,42 @@ def allocate(
         if one != other:
             weights[one][other] = max(weights[one].get(other, 0), weight)
             weights[other][one] = weights[one][other]
-    beam = [_State(0.0, {}, None)]
+    beam = [_State(0.0, [], None)]
     for name in names:
         rows, now = storages[name[0]].rows, lifetimes.of[name].first
-        grown: list[_State] = []
+        grown: list[tuple[float, _State, Place]] = []
         for state in beam:
-            alive = {
-                other: place for other, place in state.alive.items()
-                if lifetimes.of[other].last >= now
-            }  # fmt: skip
-            for place in _candidates(arch, storages, alive, rows):
-                extra = sum(
-                    weight
-                    for other, weight in weights[name].items()
-                    if other in alive and alive[other].region == place.region
-                )
+            alive = [at for at in state.alive if at.last >= now]
+            state = replace(state, alive=alive)
+            for region in range(arch.regions):
+                beside = [at for at in alive if at.place.region == region]
+                extra = sum(weights[name].get(at.name, 0) for at in beside)
                 if extra < NEVER:
-                    height = (place.row + rows) / arch.act_depth
-                    past = name, place, state.past
-                    grown.append(_State(state.cost + extra + height, {**alive, name: place}, past))
+                    for row in _rows(arch, beside, rows):
+                        height = (row + rows) / arch.act_depth
+                        grown.append((state.cost + extra + height, state, Place(region, row)))
         if not grown:
             raise CapacityError(_too_large(network, arch, storages, lifetimes.of, name))
-        beam = sorted(grown, key=lambda state: state.cost)[:_BEAM]
+        best = sorted(grown, key=lambda at: at[0])[:_BEAM]
+        last = lifetimes.of[name].last
+        beam = [
+            _State(
+                cost,
+                [*state.alive, _Alive(name, place, place.row + rows, last)],
+                (name, place, state.past),
+            )
+            for cost, state, place in best
+        ]
     return dict(beam[0].decisions())
+
+
+class _Alive(NamedTuple):
+    """A map with its place, the row behind it and the last step that accesses it."""
+
+    name: Key
+    place: Place
+    end: int
+    last: int
 
 
 _Past = tuple[Key, Place, "_Past | None"]
@@ -191,7 +205,7 @@ class _State:
     """A partial allocation: places of the maps alive, and all decisions that led to it."""
 
     cost: float
-    alive: dict[Key, Place]
+    alive: list[_Alive]
     past: _Past | None
 
     def decisions(self) -> Iterator[tuple[Key, Place]]:
@@ -201,26 +215,19 @@ class _State:
             yield name, place
 
 
-def _candidates(
-    arch: Arch, storages: Mapping[str, Storage], alive: Mapping[Key, Place], rows: int
-) -> Iterator[Place]:
-    """In each region the lowest and the highest free rows that hold a map of ``rows``."""
-    for region in range(arch.regions):
-        taken = sorted(
-            (place.row, place.row + storages[name[0]].rows)
-            for name, place in alive.items()
-            if place.region == region
-        )
-        gaps, free = [], 0
-        for first, last in (*taken, (arch.act_depth, arch.act_depth)):
-            if first - free >= rows:
-                gaps.append((free, first - rows))
-            free = max(free, last)
-        if gaps:
-            low, high = gaps[0][0], gaps[-1][1]
-            yield Place(region, low)
-            if high != low:
-                yield Place(region, high)
+def _rows(arch: Arch, beside: Sequence[_Alive], rows: int) -> Iterator[int]:
+    """The lowest and the highest free rows of a region that hold a map of ``rows``."""
+    low = high = None
+    free = 0
+    taken = sorted((at.place.row, at.end) for at in beside)
+    for first, last in (*taken, (arch.act_depth, arch.act_depth)):
+        if first - free >= rows:
+            low, high = free if low is None else low, first - rows
+        free = max(free, last)
+    if low is not None and high is not None:
+        yield low
+        if high != low:
+            yield high
 
 
 def _too_large(

@@ -137,8 +137,7 @@ def _make(step: Step, **more: int) -> Instruction:
 
 
 def _calc_accesses(instruction: Instruction, path: Walk) -> Iterator[_Access]:
-    used = path.inside & path.written[:, None]
-    yield _Access((Target.ACT, instruction["src_region"]), path.source[used], False)
+    yield _Access((Target.ACT, instruction["src_region"]), path.grid.reads.words, False)
     if path.residual is not None:
         words = path.residual[:, path.written].ravel()
         yield _Access((Target.ACT, instruction["res_region"]), words, False)
@@ -220,9 +219,9 @@ class _Pipeline:
         if self._residual_port[source] >= start:
             return True
         if self._written[source].max() >= start:
-            used = path.inside & path.written[:, None]
-            reads = np.broadcast_to(cycles.source[:, :, None], used.shape)[used]
-            if (self._written[source][path.source[used]] >= reads).any():
+            reads = path.grid.reads
+            when = cycles.source.ravel()[reads.first]
+            if (self._written[source][reads.words] >= when).any():
                 return True
         if path.residual is not None and cycles.residual is not None:
             words = path.residual[:, path.written]

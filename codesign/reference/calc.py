@@ -14,62 +14,57 @@ import numpy.typing as npt
 from codesign import arith
 from codesign.arch import Arch
 from codesign.errors import ProgramError
-from codesign.isa import Instruction, Mode
-from codesign.reference.memory import IntArray, Memories
-
-BoolArray = npt.NDArray[np.bool_]
+from codesign.isa import Instruction, Mode, Target
+from codesign.reference.grid import BoolArray, Grid, grid_of
+from codesign.reference.memory import IntArray, Memories, depthwise_words
 
 _BIAS_BITS = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Walk:
     """The pixels that a CALC meets, as word numbers within their regions.
 
     Attributes
     ----------
-    source:
-        [groups, taps, P], wrapped modulo the region; meaningful where ``inside`` and not ``stray``.
-    inside:
-        [groups, taps, P]: the tap lies within the source map.
-    stray:
-        [groups, taps, P]: no pixel of the region is the tap's source.
-    written:
-        [groups, P]: the grid pixel is an output pixel.
+    grid:
+        What it reads.
     destination:
         [planes, groups, P], meaningful where ``written``.
     residual:
         Likewise, or None.
     """
 
-    source: IntArray
-    inside: BoolArray
-    stray: BoolArray
-    written: BoolArray
+    grid: Grid
     destination: IntArray
     residual: IntArray | None
+
+    @property
+    def source(self) -> IntArray:
+        return self.grid.source
+
+    @property
+    def inside(self) -> BoolArray:
+        return self.grid.inside
+
+    @property
+    def stray(self) -> BoolArray:
+        return self.grid.stray
+
+    @property
+    def written(self) -> BoolArray:
+        return self.grid.written
 
 
 def walk(arch: Arch, instruction: Instruction, taps: dict[str, IntArray]) -> Walk:
     """Follow the grid. Destination and residual may leave their region: see ``faults``."""
-    i, lanes = instruction, arch.pixels
-    pixel = np.arange(i["groups"] * lanes, dtype=np.int64).reshape(i["groups"], 1, lanes)
-    y, x = i["y_start"] + pixel // i["grid_width"], pixel % i["grid_width"]
-    first = i["src_bank"] + i["src_row"] * lanes
-    tap = {name: value[None, :, None] for name, value in taps.items()}
-    source = first + tap["bank"] + tap["row"] * lanes + pixel
-    stray = (source < 0) | (source >= arch.act_region_words)
-    at_y, at_x = y + tap["dy"], x + tap["dx"]
-    inside = (at_y >= 0) & (at_y < i["in_height"] - tap["short_y"])
-    inside &= (at_x >= 0) & (at_x < i["in_width"] - tap["short_x"])
-    y, x = y[:, 0], x[:, 0]
+    i = instruction
+    grid = grid_of(arch, i, taps)
+    pixel = np.arange(i["groups"] * arch.pixels, dtype=np.int64).reshape(-1, arch.pixels)
+    y, x = np.divmod(pixel, i["grid_width"])
+    y += i["y_start"]
     return Walk(
-        source % arch.act_region_words,
-        inside,
-        stray,
-        (y < i["out_height"]) & (x < i["out_width"]),
-        _map(arch, i, "dst", y, x),
-        _map(arch, i, "res", y, x) if i["residual"] else None,
+        grid, _map(arch, i, "dst", y, x), _map(arch, i, "res", y, x) if i["residual"] else None
     )
 
 
@@ -98,11 +93,17 @@ def weights(memories: Memories, instruction: Instruction) -> IntArray | None:
     return None
 
 
-def matters(instruction: Instruction, w: IntArray | None) -> BoolArray:
+def matters(memories: Memories, instruction: Instruction) -> BoolArray:
     """[taps]: what the tap reads can change the result, for not all its weights are zero."""
-    if w is None:
-        return np.ones(instruction["taps"], np.bool_)
-    return np.asarray((w != 0).reshape(instruction["taps"], -1).any(axis=1))
+    first, taps = instruction["wgt_base"], instruction["taps"]
+    if instruction["mode"] == Mode.MAX:
+        return np.ones(taps, np.bool_)
+    words = memories.words(Target.WGT)  # packed weights are zero where all of them are
+    if instruction["mode"] == Mode.DENSE:
+        return np.asarray(words[first : first + taps].any(axis=1))
+    arch = memories.arch
+    slices = words[first : first + depthwise_words(arch, taps)].reshape(-1, arch.in_channels)
+    return np.asarray(slices[:taps].any(axis=1))
 
 
 def check_places(arch: Arch, index: int, path: Walk) -> None:
@@ -122,7 +123,7 @@ def check_places(arch: Arch, index: int, path: Walk) -> None:
 
 def check_shifts(index: int, i: Instruction, memories: Memories) -> None:
     """Raise ``ProgramError`` for a parameter record whose shift ``arith`` does not define."""
-    records = memories.parameters(i["param_base"], i["planes"])
+    records = memories.parameters(i["param_base"], i["planes"], ("shift", "twice"))
     shifts, twice = records["shift"], records["twice"]
     least = np.where(twice, arith.TWICE_SHIFT_MIN, arith.SHIFT_MIN)
     wrong = (shifts < least) | (shifts > arith.SHIFT_MAX)

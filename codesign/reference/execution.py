@@ -317,15 +317,14 @@ class Execution:
         self._refuse(head.index, faults.calc_faults(arch, i))
         path = calc.walk(arch, i, memories.taps(i["tap_base"], i["taps"]))
         cycles = timing.calc_cycles(arch, i, head.start)
-        w = calc.weights(memories, i)
         calc.check_places(arch, head.index, path)
         if self.setting.hazards:
-            useful = calc.matters(i, w)
+            useful = calc.matters(memories, i)
             self.setting.hazards.calc(head.index, head.clock, i, path, useful, cycles)
         calc.check_shifts(head.index, i, memories)
         self._book(head.index, i, path, cycles)
         if self.setting.compute:
-            calc.execute(memories, i, path, w)
+            calc.execute(memories, i, path, calc.weights(memories, i))
         here = max(self._slot_end, decoded)
         ready = max(here, tokens)
         self._calc["wait_instruction"] += here - self._slot_end

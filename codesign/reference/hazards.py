@@ -16,12 +16,14 @@ import numpy as np
 from codesign.arch import Arch
 from codesign.errors import ProgramError
 from codesign.isa import TOKEN_PEERS, Base, Instruction, Mode, Target, Unit
-from codesign.reference.calc import BoolArray, Walk
+from codesign.reference.calc import Walk
+from codesign.reference.grid import BoolArray
 from codesign.reference.memory import IntArray, Transfer, depth, depthwise_words
 from codesign.reference.timing import CalcCycles
 
 Clock = dict[Unit, int]
 """For each unit, how many of its instructions are complete."""
+Words = IntArray | slice
 _NEVER = -(1 << 62)
 
 
@@ -41,7 +43,7 @@ class _Order:
             last[:] = 0
 
     def access(
-        self, words: IntArray, unit: Unit, write: bool, clock: Clock, names: dict[Unit, list[int]]
+        self, words: Words, unit: Unit, write: bool, clock: Clock, names: dict[Unit, list[int]]
     ) -> None:
         """Record an access; it must come after other units' writes, a write after all accesses."""
         for other in TOKEN_PEERS[unit]:
@@ -49,7 +51,7 @@ class _Order:
                 last = self._last[other, other_write][words]
                 late = last > clock[other]
                 if late.any():
-                    word, number = int(words[late][0]), int(last[late][0])
+                    word, number = _first(words, late), int(last[late][0])
                     raise ProgramError(
                         f"instruction {names[unit][-1]} ({unit.name}) "
                         f"{'writes' if write else 'reads'} {self.what} {word}, which "
@@ -75,11 +77,13 @@ class _Region:
 
 @dataclass(frozen=True)
 class _Accesses:
-    """Words of a region that a CALC reads or writes, with cycle and group of each access."""
+    """Words of a region that a CALC reads or writes, with the cycle of the first access to each,
+    cycle and group of the last."""
 
     region: int
     words: IntArray
     cycles: IntArray
+    last_cycles: IntArray
     groups: IntArray
 
 
@@ -132,14 +136,17 @@ class Hazards:
         self._indices[Unit.CALC].append(index)
         self._resident(index, clock, i)
         self._in_region(index, path)
-        group, tap, lane = np.nonzero(path.inside & path.written[:, None] & matters[:, None])
-        source = path.source[group, tap, lane]
-        reads = [_Accesses(i["src_region"], source, cycles.source[group, tap], group)]
+        found, taps = path.grid.reads_of(matters), i["taps"]
+        when = cycles.source.ravel()
+        source = _Accesses(
+            i["src_region"], found.words, when[found.first], when[found.last], found.last // taps
+        )
         at = np.nonzero(np.broadcast_to(path.written, path.destination.shape))
+        reads, write = [source], cycles.write[at]
         if path.residual is not None and cycles.residual is not None:
-            residual = path.residual[at]
-            reads.append(_Accesses(i["res_region"], residual, cycles.residual[at], at[1]))
-        writes = _Accesses(i["dst_region"], path.destination[at], cycles.write[at], at[1])
+            when = cycles.residual[at]
+            reads.append(_Accesses(i["res_region"], path.residual[at], when, when, at[1]))
+        writes = _Accesses(i["dst_region"], path.destination[at], write, write, at[1])
         for read in reads:
             self._read(index, read, clock)
             if read.region == writes.region:
@@ -147,7 +154,7 @@ class Hazards:
         self._write(index, writes, clock)
         for read in reads:
             region = self._act[read.region]
-            np.maximum.at(region.read_cycle, read.words, read.cycles)
+            np.maximum.at(region.read_cycle, read.words, read.last_cycles)
             region.reader[read.words] = index
 
     def clash(self, index: int, region: int, cycle: int) -> None:
@@ -171,15 +178,14 @@ class Hazards:
             entries = depth(self._arch, Target.TABLE) // self._arch.tables
             words[Target.TABLE] = i["table_id"] * entries, entries
         for target, (first, count) in words.items():
-            used = np.arange(first, first + count)
+            used = slice(first, first + count)
             self._require(index, target, 0, used)
             self._orders[target, 0].access(used, Unit.CALC, False, clock, self._indices)
 
     def _in_region(self, index: int, path: Walk) -> None:
         """What lies outside a region is not defined: the machine does not check it."""
-        lost = np.argwhere(path.inside & path.stray & path.written[:, None])
-        if len(lost):
-            group, tap, lane = lost[0]
+        if path.grid.lost.any():
+            group, tap, lane = np.argwhere(path.grid.lost)[0]
             raise ProgramError(
                 f"instruction {index} (CALC): tap {tap} of lane {lane} in group {group} lies in "
                 "the source map, but its pixel outside the ACT region; place the map within it"
@@ -227,13 +233,20 @@ class Hazards:
         region.write_cycle[writes.words] = writes.cycles
         region.writer[writes.words] = index
 
-    def _require(self, index: int, target: Target, region: int, words: IntArray) -> None:
+    def _require(self, index: int, target: Target, region: int, words: Words) -> None:
         unknown = ~self._known[target, region][words]
         if unknown.any():
             raise ProgramError(
-                f"instruction {index} reads {_word(target, region)} {int(words[unknown][0])}, "
+                f"instruction {index} reads {_word(target, region)} {_first(words, unknown)}, "
                 "which nothing has written: load or compute it first"
             )
+
+
+def _first(words: Words, mask: BoolArray) -> int:
+    """The first of the words where ``mask`` is set."""
+    if isinstance(words, slice):
+        return int(words.start) + int(mask.argmax())
+    return int(words[mask][0])
 
 
 def _word(target: Target, region: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,10 +37,16 @@ def depth(arch: Arch, target: Target) -> int:
     }[target]
 
 
-def unpack_all(fields: tuple[Field, ...], words: npt.NDArray[np.uint64]) -> dict[str, IntArray]:
-    """``isa.unpack`` of many words of up to 64 bits at once."""
+def unpack_all(
+    fields: tuple[Field, ...],
+    words: npt.NDArray[np.uint64],
+    names: Collection[str] | None = None,
+) -> dict[str, IntArray]:
+    """``isa.unpack`` of many words of up to 64 bits at once; of all fields or of these."""
     values = {}
     for field, position in offsets(fields):
+        if names is not None and field.name not in names:
+            continue
         raw = (words >> np.uint64(position)) & np.uint64((1 << field.bits) - 1)
         value = raw.astype(np.int64)
         if field.signed:
@@ -73,11 +79,14 @@ class Memories:
         raw = self._others[Target.TAP][first : first + count]
         return unpack_all(TAP_ENTRY, raw.view("<u8")[:, 0])
 
-    def parameters(self, first: int, count: int) -> dict[str, IntArray]:
-        """``isa.PARAM_RECORD`` of ``count`` words, an array [count, M] for each field."""
+    def parameters(
+        self, first: int, count: int, names: Collection[str] | None = None
+    ) -> dict[str, IntArray]:
+        """``isa.PARAM_RECORD`` of ``count`` words, an array [count, M] for each field, or for
+        these."""
         raw = self._others[Target.PARAM][first : first + count]
         records = raw.view(f"<u{PARAM_RECORD_BITS // 8}")
-        return unpack_all(PARAM_RECORD, records)
+        return unpack_all(PARAM_RECORD, records, names)
 
     def dense_weights(self, first: int, taps: int) -> IntArray:
         """w[t][m][n] of ``taps`` words, the packing of odd outputs undone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -60,19 +61,31 @@ class CalcCycles:
 
 def calc_cycles(arch: Arch, i: Instruction, start: int) -> CalcCycles:
     """The cycles of a CALC that starts in cycle ``start``."""
-    taps = i["taps"]
+    at = _from_zero(arch, i["groups"], i["taps"], i["planes"], bool(i["residual"]))
+    return CalcCycles(
+        at.source + start,
+        at.write + start,
+        None if at.residual is None else at.residual + start,
+        at.slot_end + start,
+        at.finish + start,
+    )
+
+
+@lru_cache(maxsize=16)
+def _from_zero(arch: Arch, groups: int, taps: int, planes: int, residual: bool) -> CalcCycles:
+    """The cycles of a CALC that starts in cycle 0."""
     step = latency.calc_interval(arch, taps)
-    group = start + np.arange(i["groups"], dtype=np.int64) * step
-    block = np.arange(i["planes"])[:, None, None]
+    group = np.arange(groups, dtype=np.int64) * step
+    block = np.arange(planes)[:, None, None]
     lane_block = np.arange(arch.pixels) // arch.drain
     last_tap = group[:, None] + step - 1
     drained = last_tap + lane_block * arch.planes + block
     return CalcCycles(
         group[:, None] + latency.calc_lead(arch, taps) + np.arange(taps),
         drained + latency.calc_write(arch),
-        drained + latency.calc_residual(arch) if i["residual"] else None,
-        start + i["groups"] * step,
-        start + latency.calc_finish(arch, i["groups"], taps),
+        drained + latency.calc_residual(arch) if residual else None,
+        groups * step,
+        latency.calc_finish(arch, groups, taps),
     )
 
 
