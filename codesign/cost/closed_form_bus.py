@@ -30,33 +30,24 @@ class Fetch:
         """Cycles from one instruction to the next: a burst's room is free when the burst before
         the last has been used up."""
         begin = latency.fetch_request() + dram.read_latency + latency.fetch_offer()
+        self._taken: list[tuple[IntArray, IntArray, IntArray]] = []
         self.next = (begin + beats - 1 + latency.FETCH_BEGIN + handed - 1).astype(np.float64)
 
-    def take(self, count: Number, start: IntArray, end: IntArray) -> None:
+    def take(self, count: IntArray, start: IntArray, end: IntArray) -> None:
         """A unit starts ``count`` instructions at equal distances in cycles [start, end)."""
-        ahead = latency.QUEUE_DEPTH + 1
-        share = np.minimum(1.0, ahead / np.maximum(count, 1))
-        accepted = end - (end - start) * share
+        self._taken.append((count, start, end))
+        room = np.full(len(start), latency.QUEUE_DEPTH + 2.0)
+        accepted = np.zeros(len(start))
+        for number, first, last in reversed(self._taken[-_HISTORY:]):
+            share = room / np.maximum(number, 1)
+            within = (share > 0) & (share <= 1)
+            accepted = np.where(within, last - (last - first) * share, accepted)
+            room = room - number
         self.next = np.maximum(self.next + count * self.period, accepted)
 
 
-def load_stream(archs: Archs, place: Place, lines: IntArray) -> IntArray:
-    """Cycles in which a LOAD of so many lines of a map writes, once its data come: a beat each, or
-    a word where several share a beat."""
-    words = lines * place.pitch
-    rows = place.planes * place.phases
-    beats = ceil_div(words * archs.act_word_bytes, archs.beat_bytes)
-    longest = np.maximum(np.maximum(words, beats), latency.ROW_OFFER)
-    return np.asarray(rows * longest * (lines > 0))
-
-
-def load_lead(dram: Dram) -> int:
-    """From the start of a LOAD to the cycle before its first word is taken."""
-    return latency.load_request() + dram.read_latency + latency.load_take() - 1
-
-
-LOAD_TOKEN = 3
-"""From the cycle that takes a LOAD's last word to the start of a CALC that waits for it."""
+_HISTORY = 4
+"""Layers, about, whose instructions the queue of a unit holds."""
 
 
 def load_beats(archs: Archs, place: Place, lines: Number) -> IntArray:

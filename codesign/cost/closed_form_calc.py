@@ -163,6 +163,20 @@ def tap_counts(part: Part, mode: Mode, in_channels: int, out_channels: int) -> I
     return counts
 
 
+@lru_cache(maxsize=4096)
+def tail_slots(part: Part, in_channels: int, out_channels: int, planes: int) -> IntArray:
+    """Slots from the first block's first read of the last ``planes`` input planes to its last tap,
+    inclusive, at each kernel position of a dense part some of whose blocks are all zero; 0 where it
+    does not read them."""
+    if part.nonzero is None:
+        raise ValueError("no block of this part is all zero")
+    used = _merged(part.nonzero, 1, in_channels // GRAIN)
+    first = _merged(used, 2, out_channels // GRAIN)[:, :, 0]
+    after: IntArray = np.cumsum(first.T[::-1, ::-1])[::-1].reshape(first.shape[::-1])
+    after = np.where(first.T, after, 0)  # [planes, positions]
+    return np.asarray(after[-planes:].max(axis=0))
+
+
 def _merged(used: BoolArray, axis: int, count: int) -> BoolArray:
     """Whether any of ``count`` neighbours along an axis is used."""
     starts: Sequence[int] = range(0, used.shape[axis], count)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from codesign import latency
-from codesign.cost.closed_form_calc import Calcs, interval
-from codesign.cost.closed_form_maps import Places
+from codesign.cost.closed_form_calc import Calcs, interval, tail_slots
+from codesign.cost.closed_form_maps import Places, ceil_div
 from codesign.cost.layer_shape import BoolArray, IntArray, LayerShape, Part
 from codesign.cost.per_arch import per_arch
 from codesign.isa import Mode
@@ -29,15 +29,6 @@ class Done:
     end: IntArray
 
 
-@dataclass(frozen=True, eq=False)
-class Fence:
-    """Whether an instruction of the layer has one, and the slots that the layer's instructions
-    before it take."""
-
-    needed: BoolArray
-    before: IntArray
-
-
 class Fences:
     """Finds the fences of layers that follow each other."""
 
@@ -50,50 +41,71 @@ class Fences:
 
     def results(self, done: Done) -> IntArray:
         """Cycle in which the last pixel of a layer is written."""
-        _, _, lane = self._written(done, *self._last_pixel(done.layer))
-        return self._cycle(done, np.zeros_like(lane), lane)
+        _, lane = self._written(done, *self._last_pixel(done.layer))
+        return self._cycle(done, np.zeros_like(lane), lane) + done.calcs.planes - 1
 
     def finish(self, end: IntArray) -> IntArray:
         """``latency.calc_finish`` of an instruction whose slots end there."""
         return end + self.archs.drain_steps - 2 + self.write
 
-    def before(self, layer: LayerShape, calcs: Calcs, writer: Done, start: IntArray) -> Fence:
-        """The fence of a layer that would start in cycle ``start``, its source made by
-        ``writer``."""
+    def wait(self) -> IntArray:
+        """Cycles that a fence keeps CALC after the last slot of the instruction before."""
+        return self.finish(np.zeros_like(self.write)) + latency.CALC_FENCE
+
+    def needed(self, layer: LayerShape, calcs: Calcs, writer: Done, start: IntArray) -> BoolArray:
+        """Whether an instruction of a layer has a fence that would start in cycle ``start``, its
+        source made by ``writer``."""
         late = self._lateness(layer, calcs, writer, start)
-        none = np.zeros_like(start)
         if layer.mode is Mode.DENSE:
-            return Fence(late >= 0, none)
-        # block b reads plane b alone: the writer's last one is read by the last
-        one = calcs.slots // calcs.instructions
-        blocks = calcs.instructions - 1
-        planes = self.archs.planes if writer.layer.mode is Mode.DENSE else 1
-        ahead = (writer.calcs.instructions - 1) * (writer.calcs.slots // writer.calcs.instructions)
-        first, last = late - np.where(blocks > 0, ahead, 0), late - blocks * one
-        step = writer.calcs.slots // writer.calcs.instructions // planes - one
-        number = np.where(first >= 0, 0, np.clip(-(first // np.maximum(step, 1)), 0, blocks))
-        return Fence((first >= 0) | (last >= 0), number * one)
+            return late >= 0
+        # block b reads plane b alone: the writer's first planes, or its last ones, are too late
+        ahead = (writer.calcs.instructions - 1) * _of_one(writer.calcs)
+        single = calcs.instructions == 1
+        last = late - (calcs.instructions - 1) * _of_one(calcs)
+        return np.where(single, late, np.maximum(late - ahead, last)) >= 0
 
     def _lateness(self, layer: LayerShape, calcs: Calcs, writer: Done, start: IntArray) -> IntArray:
-        """Cycles, at most, from a read of the writer's last block to its write; negative where all
-        reads come later."""
+        """Cycles, at most, from a read of what the writer's last block makes to its write; negative
+        where all reads come later."""
         part = layer.parts[0]
         slots = interval(self.archs, calcs.first)
-        taps = np.minimum(len(part.offsets), calcs.first)
-        worst: IntArray | None = None
-        for number in _chosen(part):
+        chosen = _chosen(part)
+        tail = self._tail(layer, part, calcs, writer, chosen)
+        worst = np.full_like(start, _NEVER)
+        for number, back in zip(chosen, tail, strict=True):
             offset = part.offsets[number]
-            issue = slots - np.maximum(taps - number, 1)
             for y, x in self._meetings(layer, calcs, part, offset):
                 group = (y * calcs.width + x) // self.archs.pixels
-                reads = start + group * slots + issue
+                reads = start + (group + 1) * slots - back
                 at_y, at_x = layer.strides[0] * y + offset[0], layer.strides[1] * x + offset[1]
-                back, _, lane = self._written(writer, at_y, at_x)
-                late = self._cycle(writer, back, lane) - reads
-                worst = late if worst is None else np.maximum(worst, late)
-        if worst is None:
-            raise AssertionError("a part has taps")
+                groups, lane = self._written(writer, at_y, at_x)
+                late = self._cycle(writer, groups, lane) - reads
+                worst = np.maximum(worst, np.where(back > 0, late, _NEVER))
         return worst
+
+    def _tail(
+        self, layer: LayerShape, part: Part, calcs: Calcs, writer: Done, chosen: Sequence[int]
+    ) -> list[IntArray]:
+        """Slots from the first read of the writer's last block, at each of the chosen positions, to
+        the end of a group; 0 where there is none."""
+        positions = len(part.offsets)
+        ones = np.ones_like(calcs.first)
+        if layer.mode is not Mode.DENSE:
+            return [ones * (positions - number) for number in chosen]
+        planes = writer.calcs.planes
+        if part.nonzero is None:
+            taps = positions * ceil_div(layer.in_channels, self.archs.in_channels)
+            kept = ceil_div(planes * positions * calcs.first, taps)
+            return [np.maximum(kept - number, 1) for number in chosen]
+        found = np.zeros((len(chosen), len(ones)), np.int64)
+        keys = np.ravel_multi_index(
+            (self.archs.in_channels, self.archs.out_channels, planes * ones), (128, 128, 16)
+        )
+        for key in np.unique(keys):
+            m, n, last = (int(at) for at in np.unravel_index(key, (128, 128, 16)))
+            table = tail_slots(part, m, n, last)[chosen]
+            found[:, keys == key] = table[:, None]
+        return list(found)
 
     def _meetings(
         self, layer: LayerShape, calcs: Calcs, part: Part, offset: tuple[int, int]
@@ -120,18 +132,27 @@ class Fences:
         at = self.places.of[layer.target]
         return np.full(len(self.archs), at.height - 1), np.full(len(self.archs), at.width - 1)
 
-    def _written(self, done: Done, y: IntArray, x: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-        """Groups from that of a pixel to the last one, the group, and the pixel's lane."""
+    def _written(self, done: Done, y: IntArray, x: IntArray) -> tuple[IntArray, IntArray]:
+        """Groups from that of a pixel to the last one, and the pixel's lane."""
         step = done.layer.out_stride
         pixel = (np.maximum(y, 0) // step) * done.calcs.width + np.maximum(x, 0) // step
         group = pixel // self.archs.pixels
-        return np.maximum(done.calcs.groups - 1 - group, 0), group, pixel % self.archs.pixels
+        return np.maximum(done.calcs.groups - 1 - group, 0), pixel % self.archs.pixels
 
     def _cycle(self, done: Done, back: IntArray, lane: IntArray) -> IntArray:
-        """When the last instruction writes a pixel ``back`` groups before its last one."""
-        leaves = lane // self.archs.drain * self.archs.planes + done.calcs.planes - 1
+        """When the last instruction writes a pixel ``back`` groups before its last one, its first
+        plane."""
+        leaves = lane // self.archs.drain * self.archs.planes
         slots = interval(self.archs, done.calcs.last)
         return np.asarray(done.end - back * slots - 1 + leaves + self.write)
+
+
+_NEVER = -(1 << 40)
+
+
+def _of_one(calcs: Calcs) -> IntArray:
+    """Slots of an instruction."""
+    return calcs.slots // calcs.instructions
 
 
 def _chosen(part: Part) -> list[int]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
 from codesign.compiler import fold
 from codesign.compiler.network import PLAIN
 from codesign.cost.archs import Archs
-from codesign.cost.layer_shape import BoolArray, MapShape
+from codesign.cost.layer_shape import BoolArray, Foldable, MapShape
 from codesign.cost.workload import Workload
+from codesign.ir import Pair, Shape
 
 
 def folded(workload: Workload, archs: Archs) -> Sequence[tuple[BoolArray, Workload]]:
-    """The workload as the host's folding of its inputs makes it, and the rows that fold alike."""
-    groups = [(np.ones(len(archs), np.bool_), workload)]
+    """The workload as the host folds its inputs, and the rows where it does so alike; all of
+    one width of bus."""
+    groups = [(archs.dma_bits == bits, workload) for bits in np.unique(archs.dma_bits)]
     for number, layer in enumerate(workload.layers):
         if layer.fold:
             groups = [
@@ -25,6 +28,11 @@ def folded(workload: Workload, archs: Archs) -> Sequence[tuple[BoolArray, Worklo
                 for rows, one in _variants(before, number, archs, rows_before)
             ]
     return groups
+
+
+@lru_cache(maxsize=1 << 12)
+def _choose(at: Foldable, source: Shape, grain: Pair) -> fold.Folding:
+    return fold.choose(at.axes, at.dilation, at.by_line, source, grain)
 
 
 def _variants(
@@ -39,7 +47,7 @@ def _variants(
     source = (layer.in_channels, *layer.in_size)
     for key in np.unique(keys[among]):
         grain = divmod(int(key), 1 << 16)
-        chosen = fold.choose(at.axes, at.dilation, at.by_line, source, grain)
+        chosen = _choose(at, source, grain)
         rows = among & (keys == key)
         name = chosen.fold, chosen.step, tuple(chosen.rows.items()), tuple(chosen.columns.items())
         if name in found:

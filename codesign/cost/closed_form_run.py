@@ -8,15 +8,17 @@ import numpy as np
 
 from codesign import latency
 from codesign.cost import closed_form_bus as bus
+from codesign.cost import closed_form_load as loading
 from codesign.cost import closed_form_tiles as tiling
 from codesign.cost.archs import Archs
 from codesign.cost.closed_form_calc import Calcs, calcs
 from codesign.cost.closed_form_fence import Done, Fences
-from codesign.cost.closed_form_maps import Places
+from codesign.cost.closed_form_maps import Place, Places
 from codesign.cost.closed_form_memory import Memory, Reason, memory
 from codesign.cost.closed_form_stream import streamed, strip_fits
 from codesign.cost.layer_shape import BoolArray, IntArray, LayerShape
 from codesign.cost.workload import Workload
+from codesign.isa import INSTRUCTION_BYTES, Mode
 from codesign.reference.timing import Dram
 
 
@@ -71,11 +73,18 @@ class Run:
         """Where the last CALC's slots end."""
         self.loaded = none
         """The cycle that takes the last word loaded."""
+        self.count = none
+        """Instructions of the run, about."""
         self.done: dict[str, Done] = {}
 
     def run(self) -> RunColumns:
         """Every layer, then the way out."""
-        rows = [self._layer(number, layer) for number, layer in enumerate(self.workload.layers)]
+        works = [calcs(self.places, layer) for layer in self.workload.layers]
+        self.count = sum((work.instructions for work in works), self.end + 4)
+        rows = [
+            self._layer(number, layer, work)
+            for number, (layer, work) in enumerate(zip(self.workload.layers, works, strict=True))
+        ]
         total = self._total()
         held = memory(self.places)
         resident = held.too_small == Reason.NONE
@@ -122,19 +131,16 @@ class Run:
             cycles, row.compute, row.active, row.drained, row.instructions, read, written, waited
         )
 
-    def _layer(self, number: int, layer: LayerShape) -> _Row:
+    def _layer(self, number: int, layer: LayerShape, work: Calcs) -> _Row:
         places, archs = self.places, self.archs
-        work = calcs(places, layer)
         before, start = self.end, self.end
         slot = self.slot
         writer = self.done.get(layer.source)
         if writer is not None:
-            fence = self.fences.before(layer, work, writer, slot)
+            fence = self.fences.needed(layer, work, writer, slot)
             last = self.done[self.workload.layers[number - 1].target]
-            wait = np.maximum(0, self.fences.results(last) + 1 - slot - fence.before)
-            slot = slot + np.where(fence.needed, wait, 0)
-            wait = np.maximum(0, self.fences.finish(before) + 1 - before - fence.before)
-            start = start + np.where(fence.needed, wait, 0)
+            slot = np.where(fence, np.maximum(slot, self.fences.results(last) + 1), slot)
+            start = start + np.where(fence, self.fences.wait(), 0)
         waited = np.zeros_like(before)
         if layer.source in self.workload.inputs and number == 0:
             (self.end, waited), read, count = self._load(layer, work)
@@ -172,26 +178,42 @@ class Run:
             cut = tiling.whole(place, work.groups)
         else:
             cut = tiling.tiles(self.archs, place, layer, work, work.groups)
-        ready, loaded = [], np.zeros(len(self.archs), np.int64)
-        for number, lines in enumerate(cut.lines):
-            start = np.ceil(self.fetch.next).astype(np.int64) + latency.DECODE
-            first = start + bus.load_lead(self.dram)
-            stream = bus.load_stream(self.archs, place, lines)
-            loaded = np.where(stream > 0, np.maximum(loaded, first) + stream, loaded)
-            ready.append(loaded + bus.LOAD_TOKEN)
-            if number < 2:
-                self.fetch.next = self.fetch.next + self.fetch.period * (stream > 0)
+        first = self._first(cut, work, place)
+        rows = place.planes * place.phases
+        self.fetch.next = first.offered.astype(np.float64)
         end = waited = np.zeros(len(self.archs), np.int64)
         single = len(layer.parts) == 1 and not layer.step
-        for groups, since in zip(cut.groups, ready, strict=True):
+        ready = [first.ready[0], first.ready[1]]
+        for number, groups in enumerate(cut.groups):
+            if number + 1 >= len(ready) and number + 1 < len(cut.groups):
+                lines = cut.lines[number + 1]
+                stream = loading.row_cycles(self.archs, lines * place.pitch, self.dram) * rows
+                offered = np.ceil(self.fetch.next).astype(np.int64) + loading.lead(self.dram)
+                more = loading.fetched(self.archs, work.instructions + 1)
+                ready.append(np.maximum(ready[-1] + more, offered) + stream)
             used = groups > 0
             slots = groups * work.per_group if single else work.slots
-            start = np.maximum(end, since)
+            start = np.maximum(end, ready[number])
             waited = waited + np.where(used, start - end, 0)
             count = np.where(used, work.instructions, 0)
             end = np.where(used, self._compute(start, count, slots), end)
         beats = bus.load_beats(self.archs, place, place.lines)
         return (end, waited), beats * self.archs.beat_bytes, (work.instructions + 1) * cut.count
+
+    def _first(self, cut: tiling.Tiles, work: Calcs, place: Place) -> loading.First:
+        """The bus while the first lines are loaded."""
+        layers, archs = self.workload.layers, self.archs
+        weights = any(layer.mode is not Mode.MAX for layer in layers)
+        tables = any(layer.table is not None for layer in layers)
+        loads = np.minimum(cut.count, 2) * np.where(place.skew > 0, 2, 1)
+        calcs_ahead = latency.QUEUE_DEPTH + 2
+        loads = loads + ((cut.count > 2) & (work.instructions < calcs_ahead))
+        ahead = 1 + loads + calcs_ahead
+        ahead = np.minimum(ahead, self.count - 1)
+        most = ahead + latency.FETCH_FIFO_BEATS * archs.beat_bytes // INSTRUCTION_BYTES
+        return loading.first_tiles(
+            archs, place, cut, 4 + weights + tables, ahead, np.minimum(most, self.count), self.dram
+        )
 
     def _total(self) -> IntArray:
         last = self.workload.layers[-1].target
