@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYNQ31 := .venv-pynq31/.installed
 PYNQ40 := .venv-pynq40/.installed
-BENCH_GROUPS := array driver network presets sim synth
+BENCH_GROUPS := array driver explore network presets sim synth
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-board sim lint bench bitstream clean

@@ -38,6 +38,15 @@ README_ROWS = (
     "synth.dsp",
     "synth.ramb36",
     "synth.logic_levels",
+    "explore.cycles_error_layer",
+    "explore.cycles_error_network",
+    "explore.resource_error",
+    "explore.energy_error",
+    "explore.dram_error",
+    "explore.closed_form_per_second",
+    "explore.instruction_level_per_second",
+    "explore.prune_channel.saving",
+    "explore.prune_block.saving",
 )
 """What the README shows, in this order; docs/performance.md shows every row."""
 

@@ -16,7 +16,7 @@ from codesign.cli.options import FILE, arch_option
 from codesign.report import files
 from codesign.report.run import versions
 
-GROUPS = ("array", "driver", "network", "presets", "sim", "synth")
+GROUPS = ("array", "driver", "explore", "network", "presets", "sim", "synth")
 """Each a module of this package, with ``measure(arch)``."""
 
 
@@ -30,6 +30,8 @@ def command(group: str | None, output: Path | None, arch: Arch) -> None:
     \b
     array     single layers in RTL simulation: utilisation of the array, data resident
     driver    what the host adds to an inference of ResNet-8: time before, beside and after it
+    explore   worst errors of the cost models of cycles, energy and resources, evaluations a second,
+              what pruning saves in RTL simulation
     network   ResNet-8, MLPerf Tiny's TFLite models, ResNet-18 and MobileNetV2 at 224x224 in RTL
               simulation: cycles from doorbell to done, distance from LiteRT's results
     presets   Yosys for each board's part: what its preset takes, whatever --arch says
