@@ -9,7 +9,6 @@ synthesised as a whole. The YAML holds the sums over units.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 import yaml
 from scipy.optimize import nnls
 
-from benchmarks.resources.measure import FAMILIES, in_uram, lines
+from benchmarks.resources.measure import DIFFERENT, FAMILIES, in_uram, lines
 from codesign.arch import Arch
 from codesign.cost import resources as model
 from codesign.cost.archs import Archs
@@ -55,8 +54,8 @@ def arch_of(line: Line) -> Arch:
 
 def columns_of(archs: list[Arch], family: str) -> dict[str, np.ndarray]:
     uram = np.array([in_uram(arch, family) for arch in archs])
-    table = Archs.of(archs)
-    return model.parameters(table, model.stored(table, family, uram))
+    rows = Archs.of(archs)
+    return model.parameters(rows, model.stored(rows, family, uram))
 
 
 class Data:
@@ -71,54 +70,56 @@ class Data:
             self.units.append([tuple(unit) for unit in line["units"]])
         self._took = took
 
+    def of(self, unit: str, family: str, resource: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Parameters of the architectures of which the unit is known, and what it takes there."""
+        found = {row: self.figures(row, family) for row in range(len(self.archs))}
+        rows = [row for row, at in found.items() if unit in at]
+        target = np.array([found[row][unit][resource] for row in rows], float)
+        return columns_of([self.archs[row] for row in rows], family), target
+
     def figures(self, row: int, family: str) -> dict[str, Line]:
         """Unit -> what all of its kind take of this architecture, or nothing if not measured."""
         uram = in_uram(self.archs[row], family)
-        result = {}
+        result: dict[str, Line] = {}
         for name, key, count in self.units[row]:
-            options = ((family, key, uram and name == "act"), ("xc7", key, False))
-            found = next((self._took[at] for at in options if at in self._took), None)
+            own = family if name in DIFFERENT or (uram and name == "act") else "xc7"
+            found = self._took.get((own, key, uram and name == "act"))
             if found is not None:
                 result[name] = {f: found[f] * count for f in ("lut", "ff", "dsp", "ramb36", "uram")}
         return result
 
 
 def fitted_units(data: Data, family: str, resource: str) -> tuple[dict[str, float], list[Line]]:
-    """Term -> coefficient, summed over the units; and each unit's errors."""
+    """Term -> coefficient, summed over the units; and how near each unit is.
+
+    The units that differ between the families take the terms of xc7, all times one factor.
+    """
     total: dict[str, float] = defaultdict(float)
     report = []
-    figures = [data.figures(row, family) for row in range(len(data.archs))]
     for unit, names in TERMS.items():
-        rows = [row for row, at in enumerate(figures) if unit in at]
-        columns = columns_of([data.archs[row] for row in rows], family)
-        target = np.array([figures[row][unit][resource] for row in rows], float)
-        found = nonnegative(names, columns, target, np.full(len(rows), 1.0))
+        columns, target = data.of(unit, "xc7", resource)
+        found = nonnegative(names, columns, target)
+        if family != "xc7" and unit in DIFFERENT:
+            columns, target = data.of(unit, family, resource)
+            factor = float((target / predicted(found, columns)).mean()) if len(target) else 1.0
+            found = {name: value * factor for name, value in found.items()}
         for name, value in found.items():
             total[name] += value
         error = predicted(found, columns) - target
-        report.append(
-            {
-                "unit": unit,
-                "rows": len(rows),
-                "most": target.max(),
-                "error": np.abs(error).max(),
-                "mean": np.abs(error).mean(),
-                **found,
-            }
-        )
+        report.append({
+            "unit": unit, "rows": len(target), "most": target.max(),
+            "worst": np.abs(error).max(), "mean": np.abs(error).mean(), **found,
+        })  # fmt: skip
     return dict(total), report
 
 
 def nonnegative(
-    names: tuple[str, ...],
-    columns: Mapping[str, np.ndarray],
-    target: np.ndarray,
-    weight: np.ndarray,
+    names: tuple[str, ...], columns: Mapping[str, np.ndarray], target: np.ndarray
 ) -> dict[str, float]:
     """Coefficients >= 0 of the terms that are needed."""
-    matrix = np.stack([model.term(name, columns) * weight for name in names], axis=1).astype(float)
+    matrix = np.stack([model.term(name, columns) for name in names], axis=1).astype(float)
     scale = np.maximum(np.abs(matrix).max(axis=0), 1e-9)
-    solution, _ = nnls(matrix / scale, target * weight)
+    solution, _ = nnls(matrix / scale, target)
     return {
         name: float(value) for name, value in zip(names, solution / scale, strict=True) if value > 0
     }
@@ -129,60 +130,63 @@ def predicted(terms: Mapping[str, float], columns: Mapping[str, np.ndarray]) -> 
     return sum((v * model.term(n, columns) for n, v in terms.items()), np.zeros(rows))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-v", "--verbose", action="store_true", help="each unit's terms and errors")
-    arguments = parser.parse_args()
-    data = Data()
+def fitted(data: Data, verbose: bool = False) -> dict[str, dict[str, dict[str, float]]]:
+    """Family -> resource -> term -> coefficient."""
     wholes = [line for line in lines("whole.jsonl") if line["set"] == "train"]
     result: dict[str, dict[str, dict[str, float]]] = {}
     for family in FAMILIES:
         result[family] = {}
         for resource in model.LOGIC:
             terms, report = fitted_units(data, family, resource)
-            if arguments.verbose:
-                for line in report:
-                    print(
-                        family,
-                        resource,
-                        {k: round(v, 2) if isinstance(v, float) else v for k, v in line.items()},
-                    )
-            own = [line for line in wholes if line["family"] == family]
-            factor = border_factor(own, terms, family, resource)
-            print(
-                f"{family} {resource}: {len(data.archs)} architectures, wholes {len(own)}, "
-                f"factor {factor:.4f}"
-            )
+            for line in report if verbose else ():
+                told = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in line.items()}
+                print(family, resource, *(f"{name}={value}" for name, value in told.items()))
+            factor = border_factor(wholes, terms, resource)
             result[family][resource] = {
                 name: float(f"{value * factor:.6g}") for name, value in sorted(terms.items())
             }
-    head = "# Made by `python -m benchmarks.resources.fit`; terms: codesign/cost/resources.py.\n"
-    model.COEFFICIENTS.write_text(head + yaml.safe_dump(result, sort_keys=False))
-    judge()
+    return result
 
 
-def border_factor(wholes: list[Line], terms: dict[str, float], family: str, name: str) -> float:
-    """What remains of the units' sum in a whole."""
-    if not wholes:
-        return 1.0
-    told = predicted(terms, columns_of([arch_of(line) for line in wholes], family))
-    took = np.array([line[name] for line in wholes], float)
-    return float(np.exp(np.mean(np.log(took / told))))
+def border_factor(wholes: list[Line], terms: dict[str, float], resource: str) -> float:
+    """What a whole takes of its units' sum: the mean of those that were synthesised as a whole."""
+    shares = [
+        line[resource] / predicted(terms, columns_of([arch_of(line)], line["family"]))[0]
+        for line in wholes
+    ]
+    return float(np.exp(np.mean(np.log(shares))))
+
+
+def summed(data: Data, family: str) -> list[tuple[Arch, dict[str, float]]]:
+    """Of each architecture what its units take together."""
+    result = []
+    for row, arch in enumerate(data.archs):
+        own = data.figures(row, family).values()
+        result.append((arch, {name: sum(at[name] for at in own) for name in model.SHARE}))
+    return result
 
 
 def judge() -> None:
-    """Errors on architectures that were synthesised as a whole."""
+    """Prints the errors on architectures that were synthesised as a whole."""
     model.coefficients.cache_clear()
     for line in lines("whole.jsonl"):
-        arch = arch_of(line)
-        told = model.resources(Archs.of([arch]), line["family"], line["uram"])
-        parts = {f.name: float(getattr(told, f.name)[0]) for f in dataclasses.fields(told)}
-        errors = "  ".join(
-            f"{n} {parts[n]:g}/{line[n]:g}"
-            + (f" {parts[n] / line[n] - 1:+.1%}" if n in model.LOGIC else "")
-            for n in parts
-        )
-        print(f"{line['set']:8} {line['family']:5} {arch.name:14} {errors}")
+        told = model.resources(Archs.of([arch_of(line)]), line["family"], line["uram"])
+        parts = {name: float(getattr(told, name)[0]) for name in model.SHARE}
+        errors = [f"{n} {parts[n] / line[n] - 1:+.1%}" for n in model.LOGIC]
+        exact = [f"{n} {parts[n]:g}/{line[n]:g}" for n in parts if n not in model.LOGIC]
+        print(line["set"], line["family"], line["arch"]["name"], *errors, *exact, sep="  ")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-v", "--verbose", action="store_true", help="each unit's terms and errors")
+    arguments = parser.parse_args()
+    data = Data()
+    found = fitted(data, arguments.verbose)
+    head = "# Made by `python -m benchmarks.resources.fit`; terms: codesign/cost/resources.py.\n"
+    model.COEFFICIENTS.write_text(head + yaml.safe_dump(found, sort_keys=False))
+    print(f"{len(data.archs)} architectures")
+    judge()
 
 
 if __name__ == "__main__":
