@@ -38,4 +38,9 @@ def table(exploration: Exploration) -> str:
 
 def _figures(row: Row, design: Row) -> list[Any]:
     verified = [design.get(part, {}).get(key) for part, key in _VERIFIED.values()]
-    return [*(row["values"].get(key) for key in FIGURES), *verified]
+    return [*(_whole(row["values"].get(key)) for key in FIGURES), *verified]
+
+
+def _whole(value: Any) -> Any:
+    """Counts as integers, though they were columns of floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -111,8 +111,14 @@ def _sorted(values: list[Any]) -> list[Any]:
 
 
 def _parameter(name: str, values: Sequence[Any]) -> dict[str, Any]:
-    group, _, label = name.rpartition(".")
-    return {"name": name, "group": group, "label": label, "values": [_text(at) for at in values]}
+    words = 2 if name.startswith("prune.") else 1  # prune.channels.GROUP, hardware.FIELD
+    *group, label = name.split(".", words)
+    return {
+        "name": name,
+        "group": ".".join(group),
+        "label": label,
+        "values": [_text(at) for at in values],
+    }
 
 
 def _text(value: Any) -> Any:

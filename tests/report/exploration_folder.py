@@ -21,7 +21,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "network.depth": (1, 2, 3),
     "prune.channels.stem": (0.0, 0.25),
     "prune.channels.stage1": (0.0, 0.25, 0.5),
-    "prune.channels.stage2": (0.0, 0.25, 0.5),
+    "prune.channels.stack.1.conv": (0.0, 0.25, 0.5),
     "prune.blocks.stage3_conv2": (0.0, 0.5, 0.75),
     "quantize.method": ("minmax", "percentile", "mse"),
 }

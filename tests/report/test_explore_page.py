@@ -67,6 +67,9 @@ def test_the_document_has_every_design(folder: Path) -> None:
         assert told == row["choice"]
         assert {key: document["values"][key][at] for key in row["values"]} == row["values"]
     assert names == list(found.trials[0]["choice"])
+    parts = {at["name"]: (at["group"], at["label"]) for at in document["parameters"]}
+    assert parts["hardware.pixels"] == ("hardware", "pixels")
+    assert parts["prune.channels.stack.1.conv"] == ("prune.channels", "stack.1.conv")
     limits = {at["key"]: at["limit"] for at in document["resources"]}
     assert limits == vars(board("pynq-z2").part.resources)
 

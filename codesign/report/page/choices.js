@@ -1,7 +1,7 @@
 // Parallel coordinates of the front's choices and objectives; a range on an axis filters all views.
 
 const AXIS_WIDTH = 92; // px that a name and its values need
-const NAME_LENGTH = 13; // characters of it that are drawn
+const NAME_LENGTH = 12; // characters of a line of it
 const COLOURS = 7;
 
 // The axes: choices, then objectives. `position` is 0 to 1 for a row, null where it has no value.
@@ -17,7 +17,7 @@ function choiceAxis(parameter, at) {
   const place = (index) => (last ? index / last : 0.5);
   return {
     name: parameter.name,
-    title: `${shown(short(parameter.group.split(".").at(-1)))}<br><b>${shown(short(parameter.label))}</b>`,
+    title: `${shown(short(parameter.group.split(".").at(-1)))}<br><b>${inLines(parameter.label)}</b>`,
     differs: used.length > 1,
     position: (row) => (data.choice[row][at] === null ? null : place(data.choice[row][at])),
     ticks: thinned(parameter.values.map((value, index) => [place(index), choiceText(value)])),
@@ -42,7 +42,16 @@ function objectiveScale(key) {
 
 // Names that are too long differ at their ends.
 function short(name) {
-  return name.length > NAME_LENGTH + 1 ? `…${name.slice(-NAME_LENGTH)}` : name;
+  return name.length > NAME_LENGTH ? `…${name.slice(1 - NAME_LENGTH)}` : name;
+}
+
+// Long names in two lines, broken behind the dot or underscore nearest to their middle.
+function inLines(name) {
+  const breaks = [...name.matchAll(/[._]/g)].map((found) => found.index + 1);
+  if (name.length <= NAME_LENGTH || !breaks.length) return shown(short(name));
+  const off = (at) => Math.abs(at - name.length / 2);
+  const middle = breaks.reduce((best, at) => (off(at) < off(best) ? at : best));
+  return [name.slice(0, middle), name.slice(middle)].map((line) => shown(short(line))).join("<br>");
 }
 
 function thinned(ticks) {
@@ -149,7 +158,7 @@ function drawChoices() {
   const width = Math.max(frame.clientWidth, (axes.length + 0.6) * AXIS_WIDTH);
   byId("choices").style.width = `${width}px`;
   draw("choices", lineTraces(axes), {
-    margin: { l: 46, r: 84, t: 56, b: 14 },
+    margin: { l: 46, r: 84, t: 72, b: 14 },
     xaxis: axis("", {
       tickvals: axes.map((_, index) => index), ticktext: axes.map((at) => at.title),
       side: "top", range: [-0.12, axes.length - 0.88], showgrid: false, showline: false, fixedrange: true,

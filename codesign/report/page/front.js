@@ -138,9 +138,13 @@ function ring() {
 }
 
 function objectiveAxis(key) {
-  const type = axisType(frontValues(key));
+  const values = frontValues(key).map((value) => value * data.figures[key].scale);
+  const type = axisType(values);
   const arrow = goalOf(key) === "max" ? "higher is better" : "lower is better";
-  return axis(`${titleOf(key)}, ${type === "log" ? "log scale, " : ""}${arrow}`, type === "log" ? logarithmic() : {});
+  return axis(`${titleOf(key)}, ${type === "log" ? "log scale, " : ""}${arrow}`, {
+    ...(type === "log" ? logarithmic() : {}),
+    ...around(values, type),
+  });
 }
 
 function drawFront() {
@@ -184,6 +188,6 @@ function frontNote() {
   const waiting = verified ? `${grouped(verified)} of them compiled and verified bit for bit in RTL` : "none of them verified in RTL yet";
   return (
     `${grouped(data.front.length)} designs that no other beats in all ${data.objectives.length} ` +
-    `objectives, ${waiting}; ${grouped(data.others)} others${thinned}. Hover for a design, click to select it.`
+    `objectives, ${waiting}; ${grouped(data.others)} others${thinned}. Hover for a design, click to select it; double-click shows the others' whole range.`
   );
 }

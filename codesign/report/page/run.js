@@ -45,7 +45,7 @@ function limits(constraints) {
 }
 
 function drawHypervolume() {
-  const growth = data.run.hypervolume ?? [];
+  const growth = [[0, 0], ...(data.run.hypervolume ?? [])];
   draw("hypervolume", [{
     type: "scatter", mode: "lines", x: growth.map(([time]) => time / 60), y: growth.map(([, value]) => value),
     line: { shape: "hv", color: colour("blue"), width: 2.5 }, hovertemplate: "%{x:.1f} min: %{y:.4g}<extra></extra>",

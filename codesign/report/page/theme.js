@@ -76,8 +76,16 @@ function logarithmic() {
   return { type: "log", dtick: "D2" };
 }
 
-// Logarithmic where the values span more than a factor of 30.
+// The values' range, a little wider.
+function around(values, type) {
+  if (!values.length) return {};
+  const [least, greatest] = extent(type === "log" ? values.map(Math.log10) : values);
+  const space = 0.06 * (greatest - least || Math.abs(greatest) || 1);
+  return { range: [least - space, greatest + space] };
+}
+
+// Logarithmic where the values span more than a factor of 8.
 function axisType(values) {
   const [least, greatest] = extent(values);
-  return least > 0 && greatest > 30 * least ? "log" : "linear";
+  return least > 0 && greatest > 8 * least ? "log" : "linear";
 }
