@@ -95,10 +95,15 @@ class OptunaSampler:
             self._study.enqueue_trial({self._space.names[at]: int(point[at]) for at in self._free})
         numbers = np.random.SeedSequence((self._seed, self._told, self._asked))
         sampler = self._make(int(numbers.generate_state(1)[0]))
-        sampler.space = self._distributions
+        if isinstance(sampler, _Joint):
+            sampler.space = self._distributions
         self._study.sampler = sampler
         self._asked += point is None
-        return self._study.ask(self._distributions)
+        trial = self._study.ask(self._distributions)
+        if isinstance(sampler, NSGAIISampler):  # else a given point is of no generation
+            frozen = self._study.get_trials(deepcopy=False)[trial.number]
+            sampler.get_trial_generation(self._study, frozen)
+        return trial
 
     def _point(self, trial: Trial) -> IntArray:
         point, chosen = np.zeros(len(self._space), np.int64), trial.params
@@ -108,8 +113,8 @@ class OptunaSampler:
 
 
 class _Joint(BaseSampler):
-    """All parameters are sampled together, and are those of the space: Optuna looks through all
-    trials for them otherwise, once for each parameter of each point.
+    """All parameters are sampled together, and are those of the space: Optuna looks for them in
+    all trials otherwise, once for each point.
     """
 
     space: Mapping[str, BaseDistribution]
@@ -120,10 +125,6 @@ class _Joint(BaseSampler):
         return dict(self.space)
 
 
-class _Tpe(_Joint, TPESampler):
-    pass
-
-
 class _Gp(_Joint, GPSampler):
     pass
 
@@ -132,9 +133,9 @@ class _Nsga2(_Joint, NSGAIISampler):
     pass
 
 
-def _makers(population: int) -> dict[str, Callable[[int], _Joint]]:
+def _makers(population: int) -> dict[str, Callable[[int], BaseSampler]]:
     return {
-        "tpe": lambda seed: _Tpe(seed=seed, n_startup_trials=STARTUP),
+        "tpe": lambda seed: TPESampler(seed=seed, n_startup_trials=STARTUP),
         "gp": lambda seed: _Gp(seed=seed, n_startup_trials=STARTUP),
         "optuna-nsga2": lambda seed: _Nsga2(seed=seed, population_size=population),
     }
