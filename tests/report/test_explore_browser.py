@@ -11,7 +11,7 @@ import pytest
 
 from codesign.report.exploration import read
 from codesign.report.explore_page import write
-from tests.report.exploration_folder import CHOICES, make
+from tests.report.exploration_folder import make
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE_MS = 120_000
@@ -61,9 +61,9 @@ class Visit:
     def selected(self) -> str:
         return self.text("#design h3 >> nth=0").split("\n")[0]
 
-    def places(self, plot: str, vertex: int = 0) -> dict[int, tuple[float, float]]:
-        """Where a plot draws its designs' markers of that number, in pixels of the window."""
-        script = """([id, vertex]) => {
+    def places(self, plot: str) -> dict[int, tuple[float, float]]:
+        """Where a plot draws its designs, in pixels of the window."""
+        script = """(id) => {
             const { ids } = JSON.parse(document.getElementById("data").textContent);
             const plot = document.getElementById(id);
             plot.scrollIntoView({ block: "center" });
@@ -71,13 +71,13 @@ class Visit:
             const { xaxis, yaxis } = plot._fullLayout;
             const marked = plot.data.filter((trace) => trace.mode.includes("markers"));
             return marked.flatMap(({ x, y, customdata }) => ids.flatMap((number, row) => {
-                const at = customdata.indexOf(row) + vertex;
-                if (at < vertex) return [];
+                const at = customdata.indexOf(row);
+                if (at < 0) return [];
                 return [[number, left + xaxis._offset + xaxis.d2p(x[at]),
                          top + yaxis._offset + yaxis.d2p(y[at])]];
             }));
         }"""
-        found = self.tab.evaluate(script, [plot, vertex])
+        found = self.tab.evaluate(script, plot)
         return {int(number): (float(x), float(y)) for number, x, y in found}
 
     def clean(self, page: Path) -> None:
@@ -132,7 +132,7 @@ def test_hovering_tells(visit: Visit, full: Path) -> None:
 
 
 def test_a_click_on_a_choice_selects(visit: Visit, full: Path) -> None:
-    places = visit.places("choices", len(CHOICES))  # on accuracy's axis, behind the choices
+    places = visit.places("choices")  # on the axis of accuracy, the first
     number = isolated(visit, places, read(full).front)
     visit.tab.mouse.click(*places[number])
     assert visit.selected() == f"Design {number}"

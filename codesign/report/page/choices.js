@@ -4,11 +4,11 @@ const AXIS_WIDTH = 92; // px that a name and its values need
 const NAME_LENGTH = 12; // characters of a line of it
 const COLOURS = 7;
 
-// The axes: choices, then objectives. `position` is 0 to 1 for a row, null where it has no value.
+// The axes: objectives, which many choices would push out of sight, then choices. `position` is 0 to 1 for a row, null where it has no value.
 function choiceAxes() {
   const choices = data.parameters.map((parameter, at) => choiceAxis(parameter, at));
   const objectives = data.objectives.map(({ key }) => objectiveScale(key));
-  return [...choices.filter((at) => at.differs || state.allChoices), ...objectives];
+  return [...objectives, ...choices.filter((at) => at.differs || state.allChoices)];
 }
 
 function choiceAxis(parameter, at) {
