@@ -22,7 +22,7 @@ from codesign.errors import CapacityError, EncodingError
 from codesign.isa import TOKEN_PEERS, Base, Instruction, Mode, Opcode, Target, Unit
 from codesign.reference.calc import Walk, walk
 from codesign.reference.memory import IntArray, Transfer, depth, depthwise_words, unpack_all
-from codesign.reference.timing import calc_cycles
+from codesign.reference.timing import CalcCycles, calc_cycles
 
 _UNITS = {Opcode.LOAD: Unit.LOAD, Opcode.CALC: Unit.CALC, Opcode.SAVE: Unit.SAVE}
 _NEVER = -(1 << 40)
@@ -69,9 +69,10 @@ def order(
     """
     shared = _Shared.of(steps)
     tokens, pipeline = _Tokens(arch), _Pipeline(arch)
-    fences = []
+    made, fences = [], []
     for number, step in enumerate(steps):
         instruction = _make(step)
+        made.append(instruction)
         fence = False
         if step.opcode is Opcode.CALC:
             path = walk(arch, instruction, taps(step, instruction))
@@ -81,15 +82,13 @@ def order(
             accesses = list(shared.transfer(arch, instruction))
         fences.append(fence)
         tokens.add(number, _UNITS[step.opcode], accesses)
-    return tuple(
-        _make(
-            step,
-            wait=tokens.waits.get(number, 0),
-            signal=tokens.signals.get(number, 0),
-            **({"fence": 1} if fence else {}),
-        )
-        for number, (step, fence) in enumerate(zip(steps, fences, strict=True))
-    )
+    for number, (step, fence) in enumerate(zip(steps, fences, strict=True)):
+        more = {"wait": tokens.waits.get(number, 0), "signal": tokens.signals.get(number, 0)}
+        if fence:
+            more["fence"] = 1
+        if any(more.values()):
+            made[number] = _make(step, **more)
+    return tuple(made)
 
 
 @dataclass(frozen=True)
@@ -169,18 +168,23 @@ class _Tokens:
                 self.signals[after] = self.signals.get(after, 0) | 1 << back
         for access in accesses:
             if access.words.size:
-                self._of(access, unit, access.writes)[access.words] = number
+                self._record(access, unit, number)
 
     def _after(self, peer: Unit, access: _Access) -> int:
-        if not access.words.size:
-            return -1
-        kinds = (True, False) if access.writes else (True,)
-        return max(int(self._of(access, peer, kind)[access.words].max()) for kind in kinds)
+        """The last instruction of a peer that an access must come after."""
+        found, target = -1, access.memory[0]
+        for kind in (True, False) if access.writes else (True,):
+            known = self._last.get((access.memory, peer, kind))
+            if known is not None:  # words beyond those that it has met it has not met
+                words = (
+                    access.words if target is not _DRAM else access.words[access.words < len(known)]
+                )
+                found = max(found, int(known[words].max(initial=-1)))
+        return found
 
-    def _of(self, access: _Access, unit: Unit, writes: bool) -> npt.NDArray[np.int32]:
-        """The last instruction of a unit that reads, or writes, each word of a memory."""
+    def _record(self, access: _Access, unit: Unit, number: int) -> None:
         target, _ = access.memory
-        key = access.memory, unit, writes
+        key = access.memory, unit, access.writes
         if key not in self._last:
             size = 0 if target is _DRAM else depth(self._arch, target)
             self._last[key] = np.full(size, -1, np.int32)
@@ -189,7 +193,7 @@ class _Tokens:
             if last >= size:
                 more = np.full(max(last + 1 - size, size), -1, np.int32)
                 self._last[key] = np.concatenate([self._last[key], more])
-        return self._last[key]
+        self._last[key][access.words] = number
 
 
 class _Pipeline:
@@ -206,19 +210,18 @@ class _Pipeline:
 
     def add(self, instruction: Instruction, path: Walk) -> bool:
         """Whether the instruction needs a fence."""
-        fence = self._too_early(instruction, path, self._next)
-        start = max(self._next, self._results + 1) if fence else self._next
-        self._record(instruction, path, start)
+        cycles = calc_cycles(self._arch, instruction, self._next)
+        fence = self._next <= self._results and self._too_early(instruction, path, cycles)
+        if fence:
+            cycles = calc_cycles(self._arch, instruction, max(self._next, self._results + 1))
+        self._record(instruction, path, cycles)
         return fence
 
-    def _too_early(self, i: Instruction, path: Walk, start: int) -> bool:
-        if start > self._results:
-            return False
+    def _too_early(self, i: Instruction, path: Walk, cycles: CalcCycles) -> bool:
         source, target = i["src_region"], i["dst_region"]
-        cycles = calc_cycles(self._arch, i, start)
-        if self._residual_port[source] >= start:
+        if self._residual_port[source] >= self._next:
             return True
-        if self._written[source].max() >= start:
+        if self._written[source].max() >= self._next:
             reads = path.grid.reads
             when = cycles.source.ravel()[reads.first]
             if (self._written[source][reads.words] >= when).any():
@@ -230,8 +233,7 @@ class _Pipeline:
         words = path.destination[:, path.written]
         return bool((self._residual_read[target][words] > cycles.write[:, path.written]).any())
 
-    def _record(self, i: Instruction, path: Walk, start: int) -> None:
-        cycles = calc_cycles(self._arch, i, start)
+    def _record(self, i: Instruction, path: Walk, cycles: CalcCycles) -> None:
         words = path.destination[:, path.written]
         self._written[i["dst_region"]][words] = cycles.write[:, path.written]
         if path.residual is not None and cycles.residual is not None:

@@ -70,8 +70,8 @@ def inference_counts(program: Program) -> tuple[Counts, Counts]:
     """Events of an inference but for DRAM's: those of taps entering the array, and all others."""
     array, rest = Counts(), Counts()
     for instruction in instructions(program, program.infer):
-        array += Counts(_array(program.arch, instruction))
-        rest += Counts(_others(program.arch, instruction))
+        _count(array, _array(program.arch, instruction))
+        _count(rest, _others(program.arch, instruction))
     return array, rest
 
 
@@ -82,12 +82,19 @@ def layer_counts(program: Program) -> dict[str, Mapping[str, float]]:
     counts = {layer.name: Counts() for layer in program.layers}
     for index, instruction in enumerate(instructions(program, program.infer)):
         if index in names:
-            counts[names[index]] += Counts(_array(program.arch, instruction))
-            counts[names[index]] += Counts(_others(program.arch, instruction))
+            _count(counts[names[index]], _array(program.arch, instruction))
+            _count(counts[names[index]], _others(program.arch, instruction))
     for name, moved in traffic(program).items():
         if name is not None:
             counts[name]["dram_byte"] += moved.read + moved.written
     return {name: dict(found) for name, found in counts.items()}
+
+
+def _count(counts: Counts, more: Mapping[str, int]) -> None:
+    """Add those that there are."""
+    for name, count in more.items():
+        if count:
+            counts[name] += count
 
 
 def _taps(program: Program) -> int:

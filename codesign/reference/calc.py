@@ -98,9 +98,9 @@ def matters(memories: Memories, instruction: Instruction) -> BoolArray:
     first, taps = instruction["wgt_base"], instruction["taps"]
     if instruction["mode"] == Mode.MAX:
         return np.ones(taps, np.bool_)
-    words = memories.words(Target.WGT)  # packed weights are zero where all of them are
-    if instruction["mode"] == Mode.DENSE:
-        return np.asarray(words[first : first + taps].any(axis=1))
+    words = memories.words(Target.WGT)
+    if instruction["mode"] == Mode.DENSE:  # packed weights are all zero where the weights are
+        return np.asarray(words[first : first + taps].view(np.uint64).any(axis=1))
     arch = memories.arch
     slices = words[first : first + depthwise_words(arch, taps)].reshape(-1, arch.in_channels)
     return np.asarray(slices[:taps].any(axis=1))

@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from codesign import isa, latency
 from codesign.arch import Arch
-from codesign.errors import EncodingError, MachineError
+from codesign.errors import MachineError
 from codesign.isa import TOKEN_PEERS, Base, ErrorCode, Instruction, Opcode, Target, Unit
 from codesign.reference import calc, dma, faults, memory, timing, trace, units
-from codesign.reference.hazards import Hazards
+from codesign.reference.hazards import Clock, Hazards
 from codesign.reference.memory import ByteArray, Memories, Transfer
+from codesign.reference.part import Part, refuse
 from codesign.reference.queues import Queued, UnitState
 from codesign.reference.save import Save
 from codesign.reference.timing import Calendar, Dram
@@ -30,8 +29,6 @@ __all__ = ["Execution", "Setting", "TraceRecord"]
 
 FETCH_START = -1
 """Cycle of FETCH's start: cycle 0 is the first one that the cycle counter counts."""
-INDEX_BITS = 24
-"""Width of an instruction's index."""
 _DECODE = {
     Unit.LOAD: latency.DECODE,
     Unit.CALC: latency.CALC_DECODE,
@@ -59,7 +56,14 @@ class Execution:
     """One run of ``count`` instructions from byte ``offset`` of the program buffer."""
 
     def __init__(self, setting: Setting, offset: int, count: int) -> None:
-        self.setting, self._offset, self._count = setting, offset, count
+        self.setting, self._count = setting, count
+        self._part = Part(
+            setting.arch,
+            setting.buffers[Base.PROGRAM],
+            setting.addresses[Base.PROGRAM],
+            offset,
+            count,
+        )
         self.trace: list[TraceRecord] = []
         self._tokens = Tokens()
         beat = setting.arch.beat_bytes
@@ -99,17 +103,56 @@ class Execution:
         ProgramError
             The program leaves its result to chance.
         """
-        self._whole_part()
+        self._part.check()
         if self.setting.hazards:
             self.setting.hazards.begin_run(self._sizes)
         while self._done is None:
-            actions = sorted(self._actions(), key=lambda a: a[0])
-            cycle, action = actions[0] if actions else (0, self._stuck)
-            action(cycle)
-            if action == self._step_save and not self._recorder:
-                self._save_until(actions[1][0] if len(actions) > 1 else None)
+            self._act()
         self._tokens.check()
         return self._done
+
+    def _act(self) -> None:
+        """The first of what can happen next; SAVE then goes on alone before the second."""
+        found, first, second = None, 0, None
+        for cycle, action in self._actions():
+            if found is None:
+                found, first = action, cycle
+            elif cycle < first:
+                found, first, second = action, cycle, first
+            elif second is None or cycle < second:
+                second = cycle
+        loaded = len(self._units[Unit.LOAD].running)
+        (found or self._stuck)(first)
+        if found == self._step_save and not self._recorder:
+            self._save_until(second)
+        elif found == self._step_load:
+            self._load_until(second, loaded)
+
+    def fill(self) -> None:
+        """Execute a part of LOADs for what they leave in the memories; it takes no time.
+
+        Raises
+        ------
+        ValueError
+            Other instructions, or tokens.
+        MachineError, ProgramError
+            As ``run``.
+        """
+        self._part.check()
+        if self.setting.hazards:
+            self.setting.hazards.begin_run(self._sizes)
+        clock = dict.fromkeys(TOKEN_PEERS, 0)
+        for index in range(self._count):
+            instruction = self._part.decoded(index)
+            if instruction.opcode not in (Opcode.BEGIN, Opcode.LOAD, Opcode.END):
+                raise ValueError(
+                    f"instruction {index} is a {instruction.opcode.name}: run the part"
+                )
+            if instruction.opcode is Opcode.LOAD:
+                if instruction["wait"] or instruction["signal"]:
+                    raise ValueError(f"instruction {index} has tokens: run the part")
+                self._transfer(Unit.LOAD, index, clock, instruction)
+                clock[Unit.LOAD] += 1
 
     def _save_until(self, limit: int | None) -> None:
         """Let SAVE go on alone before that cycle: it holds nobody up until it completes."""
@@ -118,23 +161,23 @@ class Execution:
             self._step_save(cycle)
             cycle = self._save.next_cycle()
 
+    def _load_until(self, limit: int | None, completed: int) -> None:
+        """Let LOAD go on alone before that cycle: it delays FETCH at most, and until it has
+        completed more instructions than these only its own next one can start for it."""
+        state = self._units[Unit.LOAD]
+        cycle = self._load.next_cycle()
+        while len(state.running) == completed:
+            start = self._start_cycle(Unit.LOAD, state) if state.queue else None
+            if start is not None:
+                limit = start if limit is None else min(limit, start)
+            if cycle is None or (limit is not None and cycle >= limit):
+                return
+            self._step_load(cycle)
+            cycle = self._load.next_cycle()
+
     @property
     def _sizes(self) -> dict[Base, int]:
         return {base: len(buffer) for base, buffer in self.setting.buffers.items()}
-
-    def _whole_part(self) -> None:
-        """Refuse what cannot be a part of the program."""
-        address, size = self.setting.addresses[Base.PROGRAM], self._sizes[Base.PROGRAM]
-        buffer = list(faults.buffer_faults("PROGRAM", address, size))
-        self._refuse(0, (fault for fault in buffer if fault[0] is ErrorCode.MALFORMED))
-        if self._offset % isa.INSTRUCTION_BYTES or not 0 < self._count < 1 << INDEX_BITS:
-            what = f"part of {self._count} instructions at byte {self._offset}"
-            self._stop(0, ErrorCode.MALFORMED, what)
-        self._refuse(0, buffer)
-        end = self._offset + self._count * isa.INSTRUCTION_BYTES
-        if end > size:
-            what = f"part ends at byte {end} of a program of {size}"
-            self._stop(0, ErrorCode.ADDRESS_RANGE, what)
 
     # --- what can happen next --------------------------------------------------------------
     def _actions(self) -> Iterable[tuple[int, Callable[[int], None]]]:
@@ -188,7 +231,7 @@ class Execution:
             return None
         index = self._fetch.next_index
         if self._peeked[0] != index:
-            self._peeked = index, _opcode(self._word(index))
+            self._peeked = index, self._part.opcode(index)
         opcode = self._peeked[1]
         unit = _UNITS.get(opcode) if opcode else None
         if unit is not None:
@@ -203,26 +246,11 @@ class Execution:
             return max(cycle + 1, self._last_end)
         return cycle
 
-    def _word(self, index: int) -> bytes:
-        first = self._offset + index * isa.INSTRUCTION_BYTES
-        word = self.setting.buffers[Base.PROGRAM][first : first + isa.INSTRUCTION_BYTES]
-        return word.tobytes()
-
     def _dispatch(self, cycle: int) -> None:
         index = self._fetch.next_index
-        word = self._word(index)
-        opcode = _opcode(word)
-        try:
-            instruction = isa.decode(word)
-        except EncodingError as error:
-            code = ErrorCode.MALFORMED if opcode else ErrorCode.ILLEGAL_OPCODE
-            raise MachineError(f"instruction {index}: {error}", code, index) from error
-        if (opcode is Opcode.BEGIN) != (index == 0):
-            self._stop(index, ErrorCode.MALFORMED, "BEGIN must be the first, and nothing else")
-        if (opcode is Opcode.END) != (index == self._count - 1):
-            self._stop(index, ErrorCode.MALFORMED, "END must be the last, and nothing else")
+        instruction = self._part.decoded(index)
+        opcode = instruction.opcode
         if opcode is Opcode.BEGIN:
-            self._refuse(index, faults.begin_faults(self.setting.arch, instruction))
             cycle += latency.FETCH_BEGIN
             self._record(TraceRecord(Unit.FETCH, index, 0, cycle))
         elif opcode is Opcode.END:
@@ -250,13 +278,6 @@ class Execution:
             recorder.step(due)
         self.trace = recorder.kept
         return max(cycle, recorder.idle)
-
-    def _refuse(self, index: int, found: Iterable[faults.Fault]) -> None:
-        for code, what in found:
-            self._stop(index, code, what)
-
-    def _stop(self, index: int, code: ErrorCode, what: str) -> None:
-        raise MachineError(f"instruction {index}: {what}", code, index)
 
     # --- units -----------------------------------------------------------------------------
     def _start_cycle(self, unit: Unit, state: UnitState) -> int | None:
@@ -314,7 +335,7 @@ class Execution:
 
     def _start_calc(self, head: Queued, decoded: int, tokens: int) -> None:
         arch, memories, i = self.setting.arch, self.setting.memories, head.instruction
-        self._refuse(head.index, faults.calc_faults(arch, i))
+        refuse(head.index, faults.calc_faults(arch, i))
         path = calc.walk(arch, i, memories.taps(i["tap_base"], i["taps"]))
         cycles = timing.calc_cycles(arch, i, head.start)
         calc.check_places(arch, head.index, path)
@@ -338,11 +359,10 @@ class Execution:
     def _book(self, index: int, i: Instruction, path: calc.Walk, cycles: timing.CalcCycles) -> None:
         """Reserve the ports of ACT, in cycles of the memories' address ports."""
         ports = latency.ACT_ADDRESS
-        written = np.broadcast_to(path.written, cycles.write.shape)
-        self._write_ports[i["dst_region"]].book(np.unique(cycles.write[written]) + ports)
+        self._write_ports[i["dst_region"]].book(cycles.write[:, path.written].ravel() + ports)
         reads = [(i["src_region"], cycles.source.ravel())]
         if cycles.residual is not None:
-            reads.append((i["res_region"], np.unique(cycles.residual[written])))
+            reads.append((i["res_region"], cycles.residual[:, path.written].ravel()))
         for region, wanted in reads:
             clash = self._read_ports[region].book(wanted + ports)
             if clash is not None and self.setting.hazards:
@@ -350,22 +370,30 @@ class Execution:
 
     def _start_transfer(self, unit: Unit, head: Queued) -> None:
         setting, i = self.setting, head.instruction
-        base = Base(i["base"])
-        address, size = setting.addresses[base], self._sizes[base]
-        self._refuse(head.index, faults.transfer_faults(setting.arch, i, size, address))
-        transfer = Transfer.of(setting.arch, i)
-        if setting.hazards:
-            setting.hazards.transfer(unit, head.index, head.clock, base, transfer)
-        todo = list(dma.bursts(transfer, address, setting.arch.beat_bytes))
+        transfer = self._transfer(unit, head.index, head.clock, i)
+        todo = list(
+            dma.bursts(transfer, setting.addresses[Base(i["base"])], setting.arch.beat_bytes)
+        )
         if unit is Unit.LOAD:
-            if setting.compute or transfer.target is not Target.ACT:
-                memory.load(setting.memories, transfer, setting.buffers[base])
             port = self._write_ports[i["region"]] if transfer.target is Target.ACT else None
             self._load.start(head.start, transfer, todo, port)
         else:
+            self._save.start(head.start, transfer, todo, self._read_ports[i["region"]])
+
+    def _transfer(self, unit: Unit, index: int, clock: Clock, i: Instruction) -> Transfer:
+        """Check what a LOAD or SAVE moves, and move it."""
+        setting, base = self.setting, Base(i["base"])
+        address, size = setting.addresses[base], self._sizes[base]
+        refuse(index, faults.transfer_faults(setting.arch, i, size, address))
+        transfer = Transfer.of(setting.arch, i)
+        if setting.hazards:
+            setting.hazards.transfer(unit, index, clock, base, transfer)
+        if unit is Unit.SAVE:
             if setting.compute:
                 memory.save(setting.memories, transfer, setting.buffers[base])
-            self._save.start(head.start, transfer, todo, self._read_ports[i["region"]])
+        elif setting.compute or transfer.target is not Target.ACT:
+            memory.load(setting.memories, transfer, setting.buffers[base])
+        return transfer
 
     def _step_load(self, cycle: int) -> None:
         job = self._load.step(cycle)
@@ -377,17 +405,16 @@ class Execution:
         if end is not None:
             self._finish(Unit.SAVE, end)
 
-    # --- counters --------------------------------------------------------------------------
     def counters(self) -> dict[str, int]:
         """After ``run``: what ``registers.COUNTERS`` count."""
         if self._done is None:
             raise AssertionError("nothing has run yet")
-        done = self._done
         load, save = self._units[Unit.LOAD], self._units[Unit.SAVE]
-        load_busy, load_running, load_lacks = _levels(load, done)
-        save_busy, _, save_lacks = _levels(save, done)
+        load_busy, load_running, load_lacks = load.levels(self._done)
+        save_busy, _, save_lacks = save.levels(self._done)
+        waited = self._calc["wait_instruction"] + self._done - self._slot_end
         return {
-            "CYCLES": done,
+            "CYCLES": self._done,
             "LOAD_BUSY": load_busy,
             "LOAD_WAIT_TOKEN": load_lacks,
             "LOAD_WAIT_DRAM": load_running - self._load.supplied,
@@ -396,7 +423,7 @@ class Execution:
             "CALC_ACTIVE": self._calc["active"],
             "CALC_WAIT_TOKEN": self._calc["wait_token"],
             "CALC_WAIT_FENCE": self._calc["wait_fence"],
-            "CALC_WAIT_INSTRUCTION": self._calc["wait_instruction"] + done - self._slot_end,
+            "CALC_WAIT_INSTRUCTION": waited,
             "SAVE_BUSY": save_busy,
             "SAVE_WAIT_TOKEN": save_lacks,
             "SAVE_WAIT_PORT": self._save.waits_port,
@@ -405,18 +432,3 @@ class Execution:
             "WRITE_BEATS": self._writes.beats,
             "TRACE_DROPPED": self._recorder.dropped if self._recorder else 0,
         }
-
-
-def _levels(state: UnitState, cycles: int) -> tuple[int, int, int]:
-    """Cycles busy, cycles in execution, and cycles outside the latter that lack a token."""
-    busy, running, lacks = np.zeros((3, cycles + 1), np.bool_)
-    for level, spans in ((busy, state.busy), (running, state.running), (lacks, state.lacks)):
-        for first, end in spans:
-            level[first:end] = True
-    return int(busy.sum()), int(running.sum()), int((lacks & ~running).sum())
-
-
-def _opcode(word: bytes) -> Opcode | None:
-    """The opcode of an encoded instruction, None if it is illegal."""
-    number = isa.unpack(isa.LAYOUTS[Opcode.END], word[0])["opcode"]
-    return Opcode(number) if number in {int(opcode) for opcode in Opcode} else None

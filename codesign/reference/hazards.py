@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from codesign.arch import Arch
 from codesign.errors import ProgramError
@@ -32,15 +33,11 @@ class _Order:
 
     def __init__(self, words: int, what: str) -> None:
         self.what = what
-        self._last = {
-            (unit, write): np.zeros(words, np.int32)
-            for unit in TOKEN_PEERS
-            for write in (False, True)
-        }
+        self._words = words
+        self._last: dict[tuple[Unit, bool], npt.NDArray[np.int32]] = {}
 
     def reset(self) -> None:
-        for last in self._last.values():
-            last[:] = 0
+        self._last.clear()
 
     def access(
         self, words: Words, unit: Unit, write: bool, clock: Clock, names: dict[Unit, list[int]]
@@ -48,7 +45,10 @@ class _Order:
         """Record an access; it must come after other units' writes, a write after all accesses."""
         for other in TOKEN_PEERS[unit]:
             for other_write in (True, False) if write else (True,):
-                last = self._last[other, other_write][words]
+                known = self._last.get((other, other_write))
+                if known is None:
+                    continue
+                last = known[words]
                 late = last > clock[other]
                 if late.any():
                     word, number = _first(words, late), int(last[late][0])
@@ -58,6 +58,8 @@ class _Order:
                         f"instruction {names[other][number - 1]} ({other.name}) "
                         f"{'writes' if other_write else 'reads'}: let a token order the two"
                     )
+        if (unit, write) not in self._last:
+            self._last[unit, write] = np.zeros(self._words, np.int32)
         self._last[unit, write][words] = clock[unit] + 1
 
 

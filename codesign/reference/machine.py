@@ -88,20 +88,32 @@ class Machine:
         ProgramError
             The program's result would depend on chance.
         """
+        execution = Execution(self._setting(), part_offset, part_count)
+        cycles = execution.run()
+        records = tuple(sorted(execution.trace, key=lambda record: record.index))
+        return Run(cycles, MappingProxyType(execution.counters()), records)
+
+    def fill(self, part_offset: int, part_count: int) -> None:
+        """What ``run`` leaves in the memories, without the time that it takes.
+
+        Raises
+        ------
+        ValueError
+            The part has other instructions than LOADs without tokens.
+        MachineError, ProgramError
+            As ``run``.
+        """
+        Execution(self._setting(), part_offset, part_count).fill()
+
+    def _setting(self) -> Setting:
         check_buffers(self.buffers)
-        buffers = {base: self.buffers.get(base, _NOTHING) for base in Base}
-        addresses = {base: self.addresses.get(base, 0) for base in Base}
-        setting = Setting(
+        return Setting(
             self.arch,
             self.memories,
-            buffers,
-            addresses,
+            {base: self.buffers.get(base, _NOTHING) for base in Base},
+            {base: self.addresses.get(base, 0) for base in Base},
             self.dram,
             self._hazards,
             self.compute,
             self.trace,
         )
-        execution = Execution(setting, part_offset, part_count)
-        cycles = execution.run()
-        records = tuple(sorted(execution.trace, key=lambda record: record.index))
-        return Run(cycles, MappingProxyType(execution.counters()), records)

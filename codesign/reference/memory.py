@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,14 @@ def unpack_all(
     return values
 
 
+@lru_cache(maxsize=64)
+def _taps(data: bytes) -> dict[str, IntArray]:
+    values = unpack_all(TAP_ENTRY, np.frombuffer(data, "<u8"))
+    for value in values.values():
+        value.setflags(write=False)
+    return values
+
+
 class Memories:
     """The accelerator's memories as bytes: ACT [regions, words, M], the others [words, bytes].
 
@@ -76,8 +85,7 @@ class Memories:
 
     def taps(self, first: int, count: int) -> dict[str, IntArray]:
         """``isa.TAP_ENTRY`` of ``count`` taps, an array [count] for each field."""
-        raw = self._others[Target.TAP][first : first + count]
-        return unpack_all(TAP_ENTRY, raw.view("<u8")[:, 0])
+        return _taps(self._others[Target.TAP][first : first + count].tobytes())
 
     def parameters(
         self, first: int, count: int, names: Collection[str] | None = None

@@ -26,5 +26,5 @@ def predicted_run(program: Program, *, check: bool = True) -> Run:
     memory = {base: np.zeros(size, np.uint8) for base, size in sizes.items()}
     memory[Base.PROGRAM] = np.frombuffer(program.image, np.uint8)
     machine = Machine(program.arch, memory, check=check, compute=False)
-    machine.run(program.setup.offset, program.setup.count)
+    machine.fill(program.setup.offset, program.setup.count)
     return machine.run(program.infer.offset, program.infer.count)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from codesign import latency
 from codesign.isa import Instruction
 from codesign.reference.hazards import Clock
@@ -46,3 +48,12 @@ class UnitState:
             return None
         before = self.starts[number - 1] + latency.CALC_ACCEPT if number else 0
         return max(self.arrivals[number], before)
+
+    def levels(self, cycles: int) -> tuple[int, int, int]:
+        """Of so many cycles those busy, those in execution, and those outside the latter that lack
+        a token."""
+        busy, running, lacks = np.zeros((3, cycles + 1), np.bool_)
+        for level, spans in ((busy, self.busy), (running, self.running), (lacks, self.lacks)):
+            for first, end in spans:
+                level[first:end] = True
+        return int(busy.sum()), int(running.sum()), int((lacks & ~running).sum())

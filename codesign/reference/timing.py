@@ -111,7 +111,7 @@ class Calendar:
         self._reach(int(cycles.max()))
         taken = self._taken[cycles]
         self._taken[cycles] = True
-        return int(cycles[taken][0]) if taken.any() else None
+        return int(cycles[taken].min()) if taken.any() else None
 
     def first_free(self, cycle: int) -> int:
         """The first cycle from ``cycle`` on that is not taken."""
