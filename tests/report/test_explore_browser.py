@@ -11,7 +11,7 @@ import pytest
 
 from codesign.report.exploration import read
 from codesign.report.explore_page import write
-from tests.report.exploration_folder import make
+from tests.report.exploration_folder import OBJECTIVES, make
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE_MS = 120_000
@@ -206,6 +206,34 @@ def test_light_and_dark(visit: Visit) -> None:
     assert brightness["dark"][0] < 3 * 64
     assert brightness["light"][0] > 3 * 192
     assert brightness["dark"][1] != brightness["light"][1]
+
+
+@pytest.mark.parametrize(("x", "y"), [("latency_ms", "accuracy"), ("accuracy", "lut")])
+def test_the_outline_is_what_no_design_beats(visit: Visit, full: Path, x: str, y: str) -> None:
+    visit.tab.locator("#axis-x").select_option(x)
+    visit.tab.locator("#axis-y").select_option(y)
+    script = """() => {
+        const { ids } = JSON.parse(document.getElementById("data").textContent);
+        const outline = document.getElementById("front").data.find((at) => at.mode === "lines");
+        return outline.customdata.map((row) => ids[row]);
+    }"""
+    drawn = visit.tab.evaluate(script)
+    found = read(full)
+    sign = {name: -1 if goal == "max" else 1 for name, goal in OBJECTIVES.items()}
+    costs = {
+        row["id"]: tuple(sign[name] * row["values"][name] for name in (x, y))
+        for row in found.trials
+        if row["id"] in found.front
+    }
+    expected = [
+        number
+        for number, (a, b) in costs.items()
+        if not any(c <= a and d <= b and (c, d) != (a, b) for c, d in costs.values())
+    ]
+    assert len(expected) > 2
+    # of designs that are equal in both objectives one is drawn
+    assert {costs[number] for number in drawn} == {costs[number] for number in expected}
+    assert [costs[number] for number in drawn] == sorted(costs[number] for number in drawn)
 
 
 @pytest.mark.parametrize("width", [1440, 768, 360])

@@ -61,8 +61,8 @@ function outlineTrace() {
   return points(outline(), () => ({
     mode: "lines",
     name: "best in these two",
-    // a design is as good as its corner and no better until the next one
-    line: { shape: goalOf(state.x) === "max" ? "vh" : "hv", color: colour("faint"), width: 1.5 },
+    // from one design to the next nothing better than the first is known
+    line: { shape: "hv", color: colour("faint"), width: 1.5 },
     hoverinfo: "skip",
     hovertemplate: null,
   }));

@@ -202,7 +202,7 @@ function drawInside() {
           "that move none, for their maps and weights are on chip, are the triangles at the right.")),
       make("div", { class: "card" }, make("h3", {}, "Cycles of one inference"), make("div", { class: "scroll" }, cyclesTable(detail)),
         make("h3", {}, "Energy of one inference, modelled"), ...energySplit(detail))),
-    make("div", { class: "card" }, make("h3", {}, `Layers, ${words}`), make("div", { class: "scroll" }, layerTable(detail))),
+    make("div", { class: "card" }, make("h3", {}, `Layers, ${words}`), make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Layers, scrolls sideways" }, layerTable(detail))),
     card("Rebuild", make("p", { class: "note" }, "From the folder that the exploration was started in:"), ...detail.rebuild.map(command)),
   );
   drawTimeline(detail);
