@@ -1,13 +1,15 @@
-"""The architectures of the data set, spread evenly over the parameters (Sobol points).
+"""The architectures of the data set.
 
-Those that the model is fitted to repeat the parameters of the dearest units, so that few of these
-have to be synthesised; those that it is judged by are free in all.
+The model is fitted to a few that are spread evenly over the parameters (Sobol points) and to many
+that differ from one of these in a parameter or two, so that most of their units are known already.
+It is judged by others, spread over all parameters.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Iterator
 
 from scipy.stats import qmc
@@ -21,6 +23,13 @@ LANES = (
     (16, 16, 32),
 )  # fmt: skip
 """M, N and ``acc_bits`` of those that the model is fitted to."""
+BASES = 6
+CHANGES = (
+    "pixels", "acc_bits", "depths", "regions", "pixels", "lanes", "act_depth", "dma_bits",
+    "depths", "pixels", "regions",
+)  # fmt: skip
+"""What is changed, in turn."""
+MORE_LANES = ((4, 8), (4, 16), (8, 8), (8, 16), (8, 32))
 PIXELS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
 MOST_BITS = 1 << 18
 """Of one memory: what is larger takes long to generate and tells nothing more."""
@@ -29,12 +38,49 @@ _FIELDS = 11
 
 def train(count: int) -> list[Arch]:
     """What the model is fitted to."""
-    return list(itertools.islice(_spread(TRAIN), count))
+    bases = list(itertools.islice(_spread(TRAIN), BASES))
+    return list(itertools.islice(itertools.chain(bases, _varied(bases)), count))
 
 
 def held_out(count: int) -> list[Arch]:
     """What the model is judged by."""
     return list(itertools.islice(_spread(HELD_OUT), count))
+
+
+def _varied(bases: list[Arch]) -> Iterator[Arch]:
+    """The bases in turn, each with one thing changed; no two equal."""
+    chance = random.Random(TRAIN)
+    seen = {base.fingerprint for base in bases}
+    for number in itertools.count():
+        base = bases[number % BASES]
+        arch = _changed(base, CHANGES[number % len(CHANGES)], chance)
+        if arch is not None and arch.fingerprint not in seen:
+            seen.add(arch.fingerprint)
+            yield arch.replace(name=f"varied{TRAIN}_{number}")
+
+
+def _changed(base: Arch, what: str, chance: random.Random) -> Arch | None:
+    """The base with one thing changed; nothing where that makes it large."""
+    change: dict[str, int] = {}
+    if what == "acc_bits":
+        change[what] = chance.choice([24, 26, 28, 30, 32])
+    elif what == "depths":
+        change["wgt_depth"] = chance.choice([64, 200, 512, 1024, 1536, 3072])
+        change["tap_depth"] = chance.choice([64, 100, 256, 1024, 4096])
+        change["param_depth"] = chance.choice([16, 64, 200, 512, 1024])
+    elif what == "act_depth":
+        change[what] = chance.choice([48, 100, 256, 640, 1024])
+    elif what == "regions":
+        change[what] = chance.choice([2, 3, 4, 5, 6, 7])
+    elif what == "pixels":
+        change[what] = chance.choice([2, 4, 5, 6, 7, 8, 10, 12])
+        change["drain"] = chance.choice([d for d in (1, 2, 3) if change[what] % d == 0])
+    elif what == "dma_bits":
+        change[what] = 192 - base.dma_bits
+    else:
+        change["in_channels"], change["out_channels"] = chance.choice(MORE_LANES)
+    arch = base.replace(**change)
+    return arch if arch.macs_per_cycle * arch.regions <= 1200 else None
 
 
 def _spread(seed: int) -> Iterator[Arch]:

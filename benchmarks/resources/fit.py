@@ -24,23 +24,32 @@ from codesign.cost.archs import Archs
 
 CONTROL = ("one", "wide", "row_bits", "bank_bits", "R", "wgt_bits", "param_bits", "tap_bits")
 TERMS: dict[str, tuple[str, ...]] = {
-    "lane": ("P", "P*N", "P*M", "P*N*acc", "P*N*M", "P*N*chains", "P*M*k"),
+    "lane": ("P*M", "P*N", "P*N*acc", "P*N*adders", "P*M*k", "P*M*adders", "P"),
     "expander": ("one", "M", "N", "M*N"),
-    "array": ("one", "M*N", "blocks*M*N", "blocks*M*N*k", "D*M", "P*N", "P*N*acc", "blocks*k",
-              "M*N*k", "D*M*acc"),
-    "post": ("one", "M", "D", "D*M", "D*M*acc"),
-    "act": ("one", "R", "R*P", "R*P*M", "R*P*row_bits", "R*P*D", "R*D*M*turn", "P*M*region",
-            "D*M*region", "R*M", "R*row_bits", "R*P*drained*row_bits", "R*P*drained*M", "P*M",
-            "R*D*M", "R*P*drained", "R*D"),
-    "source": ("one", "P", "P*M", "P*M*turn", "P*row_bits", "P*bank_bits", "P*blocks", "D",
-               "row_bits", "blocks*M", "P*P*M", "blocks", "blocks*k"),
-    "drain": (*CONTROL, "D", "D*row_bits", "D*bank_bits", "P", "D*D", "R*D", "k", "blocks*k"),
+    "array": (
+        "one", "M*N", "blocks*M*N", "later*M*N", "later*M*N*k", "D*M", "P*N", "P*N*acc",
+        "blocks*k", "M*N*k", "D*M*acc", "blocks", "later*k",
+    ),
+    "post": ("one", "M", "D", "D*M", "D*M*acc", "table_choices"),
+    "act": (
+        "one", "R", "R*P", "R*P*M", "R*P*row_bits", "R*D*M*turn", "P*M*region", "D*M*region",
+        "M*region", "R*M", "R*row_bits", "R*P*drained*row_bits", "R*P*drained*M", "P*M", "D*M",
+        "R*D*M", "R*P*drained", "R*D", "act_luts", "act_registers", "act_choices",
+    ),
+    "source": (
+        "one", "P", "P*M", "P*M*turn", "P*row_bits", "P*bank_bits", "D", "row_bits", "M*late",
+        "M*early", "blocks", "later*k", "blocks*k",
+    ),
+    "drain": (
+        *CONTROL, "D", "D*row_bits", "D*bank_bits", "P", "D*D", "R*D", "k", "blocks*k",
+        "D*D*row_bits", "drained",
+    ),
     "sequencer": (*CONTROL, "P"),
-    "memories": ("one", "M*N", "M", "wgt_pieces", "param_pieces", "wgt_bits", "param_bits",
-                 "tap_bits", "memory_luts", "wgt_width"),
-    "load": (*CONTROL, "M*N", "M", "P"),
-    "save": (*CONTROL, "M", "P"),
-    "fetch": ("one", "wide"), "trace": ("one", "wide"), "read": ("one", "wide"),
+    "memories": ("one", "word", "M*N", "M", "wgt_pieces", "param_pieces", "luts", "registers",
+                 "choices"),
+    "load": (*CONTROL, "word", "P", "wide*narrow", "narrow", "M"),
+    "save": (*CONTROL, "M", "P", "narrow"),
+    "fetch": (*CONTROL,), "trace": ("one", "wide"), "read": ("one", "wide"),
     "write": ("one", "wide"), "counters": ("one",), "tokens": ("one",), "registers": ("one",),
     "run": ("one",), "codesign_top": ("one", "wide"), "calc": ("one", "P"),
 }  # fmt: skip
@@ -63,11 +72,9 @@ class Data:
 
     def __init__(self) -> None:
         took = {(u["family"], u["key"], u["uram"]): u for u in lines("units.jsonl")}
-        self.archs: list[Arch] = []
-        self.units: list[list[tuple[str, str, int]]] = []
-        for line in lines("architectures.jsonl"):
-            self.archs.append(arch_of(line))
-            self.units.append([tuple(unit) for unit in line["units"]])
+        known = {line["arch"]["name"]: line for line in lines("architectures.jsonl")}
+        self.archs = [arch_of(line) for line in known.values()]
+        self.units = [line["units"] for line in known.values()]
         self._took = took
 
     def of(self, unit: str, family: str, resource: str) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -29,7 +29,7 @@ DIFFERENT = ("drain", "memories", "counters", "fetch", "load", "save", "trace", 
 measured on xc7 alone."""
 LEAST_URAM_DEPTH = 2048
 SHARED, ACTIVATIONS = r".*\.array\.lane\d+", "*.act.region*"
-BATCH = 2
+BATCH = 4
 """Architectures whose units Yosys gets at once: it takes seconds to begin."""
 Line = dict[str, Any]
 
@@ -119,14 +119,12 @@ def jobs(count: int, judged: int) -> Iterator[tuple[str, Callable[[], None]]]:
     archs, others = train(count), held_out(judged)
     batches = [archs[i : i + BATCH] for i in range(0, count, BATCH)]
     wholes = [(other, family) for other in others for family in FAMILIES]
-    for number, batch in enumerate(batches):
-        families = FAMILIES if number % 4 == 1 else FAMILIES[:1]
-        yield f"units of {batch[0].name}", lambda b=batch, f=families: measure_units(b, f)
-        if number % 2 and wholes:
-            other, family = wholes.pop(0)
-            yield _whole(other, family)
-    for batch in batches:
-        yield f"units of {batch[0].name}", lambda batch=batch: measure_units(batch, FAMILIES)
+    for families in (FAMILIES[:1], FAMILIES):
+        for batch in batches:
+            name = f"units from {batch[0].name} on {' '.join(families)}"
+            yield name, lambda b=batch, f=families: measure_units(b, f)
+            if wholes:
+                yield _whole(*wholes.pop(0))
     for other, family in wholes:
         yield _whole(other, family)
 

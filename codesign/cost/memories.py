@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,25 +70,29 @@ PRIMITIVES = {
 
 @dataclass(frozen=True, eq=False)
 class Memories:
-    """What memories take: ``lut`` as memory, ``choice`` bits chosen between stacked primitives."""
+    """What memories take: ``lut`` as memory and ``register`` bits behind these (they read at once),
+    ``choice`` bits chosen between stacked primitives.
+    """
 
     ramb36: FloatArray
     uram: IntArray
     lut: IntArray
+    register: IntArray
     choice: IntArray
 
     def __add__(self, other: Memories) -> Memories:
-        return Memories(
-            self.ramb36 + other.ramb36,
-            self.uram + other.uram,
-            self.lut + other.lut,
-            self.choice + other.choice,
-        )
+        return Memories(*(a + b for a, b in zip(self.columns, other.columns, strict=True)))
 
     def __mul__(self, count: IntArray) -> Memories:
-        return Memories(
-            self.ramb36 * count, self.uram * count, self.lut * count, self.choice * count
-        )
+        return Memories(*(column * count for column in self.columns))
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Memories:
+        """The memories of these row numbers."""
+        return Memories(*(column[rows] for column in self.columns))
+
+    @property
+    def columns(self) -> tuple[npt.NDArray[Any], ...]:
+        return self.ramb36, self.uram, self.lut, self.register, self.choice
 
 
 def mapped(width: IntArray, depth: IntArray, family: str) -> Memories:
@@ -103,8 +108,7 @@ def _once_each(
 ) -> Memories:
     """``of`` of every pair, worked out once for pairs that are equal."""
     pairs, row = np.unique(width << _SHIFT | depth, return_inverse=True)
-    once = of(pairs >> _SHIFT, pairs & ((1 << _SHIFT) - 1), family)
-    return Memories(once.ramb36[row], once.uram[row], once.lut[row], once.choice[row])
+    return of(pairs >> _SHIFT, pairs & ((1 << _SHIFT) - 1), family).take(row)
 
 
 def _mapped(width: IntArray, depth: IntArray, family: str) -> Memories:
@@ -119,8 +123,9 @@ def _mapped(width: IntArray, depth: IntArray, family: str) -> Memories:
         ramb36 = np.where(better, primitive.ramb36 * count, ramb36)
         lut = np.where(better, primitive.luts * count, lut)
         choice = np.where(better, (stacked - 1) * width, choice)
-    there = depth > 0
-    return Memories(ramb36 * there, np.zeros_like(width), lut * there, choice * there)
+    register = np.where(lut > 0, width, 0)
+    found = Memories(ramb36, np.zeros_like(width), lut, register, choice)
+    return found * (depth > 0).astype(np.int64)
 
 
 def _best_shape(
@@ -171,13 +176,16 @@ def activations(archs: Archs, family: str, uram: BoolArray) -> Memories:
     width = 8 * archs.in_channels
     bank = mapped(width, archs.act_depth, family)
     stacked = -(-archs.act_depth // URAM_WORDS)
-    urams = np.where(uram, -(-(stacked * width) // URAM_BITS), 0)
-    bank = Memories(
-        np.where(uram, 0.0, bank.ramb36),
-        urams,
-        np.where(uram, 0, bank.lut),
-        np.where(uram, (stacked - 1) * width, bank.choice),
+    none = np.zeros_like(width)
+    ultra = Memories(
+        ramb36=np.zeros(len(archs)),
+        uram=-(-(stacked * width) // URAM_BITS),
+        lut=none,
+        register=none,
+        choice=(stacked - 1) * width,
     )
+    chosen = zip(ultra.columns, bank.columns, strict=True)
+    bank = Memories(*(np.where(uram, instead, usual) for instead, usual in chosen))
     return bank * (archs.regions * archs.pixels)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from codesign.arch import CHAIN_LENGTH, Arch
+from codesign.arch import CHAIN_LENGTH, PARAM_RECORD_BITS, Arch
 from codesign.boards import Board
 from codesign.boards import Resources as PartResources
 from codesign.cost import memories
@@ -83,8 +83,9 @@ def resources(archs: Archs, family: str, uram: bool | BoolArray = False) -> Reso
         raise ValueError("uram: no part of family 'xc7' has UltraRAM; leave it False")
     taken = stored(archs, family, chosen)
     columns = parameters(archs, taken)
+    every = reduce(Memories.__add__, taken.values())
     lut, ff = (_sum_of_terms(coefficients()[family][name], columns) for name in LOGIC)
-    return ResourceColumns(lut, ff, dsps(archs), taken.ramb36, taken.uram)
+    return ResourceColumns(lut, ff, dsps(archs), every.ramb36, every.uram)
 
 
 def dsps(archs: Archs) -> IntArray:
@@ -122,22 +123,32 @@ def coefficients() -> dict[str, Any]:
     return {family: data[family] for family in memories.PRIMITIVES}
 
 
-def parameters(archs: Archs, taken: Memories) -> dict[str, IntArray]:
-    """What terms are products of, each [A]: by the letters of docs/machine.md, sizes of addresses
-    in bits, and of memories the LUTs and the choices between stacked primitives.
+def parameters(archs: Archs, taken: Mapping[str, Memories]) -> dict[str, IntArray]:
+    """What terms are products of, each [A].
+
+    The letters of docs/machine.md and sizes of addresses in bits; ``blocks`` of lanes, ``adders``
+    behind the chains of an output, LUTs that ``turn`` a bank's bit to a lane or choose a
+    ``region``'s, pixels of ``early`` and ``late`` lane blocks (which wait less than three cycles or
+    more), bits of LOAD's ``word``; of memories the LUTs, the registers behind these, and the
+    choices between stacked primitives.
     """
-    wide = 8 * archs.in_channels * archs.out_channels
+    m, wide = archs.in_channels, 8 * archs.in_channels * archs.out_channels
+    early, late = _waits(archs)
+    act, other = taken["act"], taken["wgt"] + taken["param"] + taken["tap"]
     return {
         "P": archs.pixels,
-        "M": archs.in_channels,
+        "M": m,
         "N": archs.out_channels,
         "D": archs.drain,
         "R": archs.regions,
         "k": archs.planes,
         "blocks": archs.pixels // archs.drain,
-        "chains": archs.in_channels // CHAIN_LENGTH,
+        "later": archs.pixels // archs.drain - 1,
+        "adders": m // CHAIN_LENGTH - 1,
         "turn": _turn_luts(archs.pixels),
         "region": _chosen_luts(archs.regions),
+        "early": early,
+        "late": late,
         "drained": np.where(archs.drain > 1, archs.drain, 0),
         "wide": (archs.dma_bits > 64).astype(np.int64),
         "acc": archs.acc_bits,
@@ -146,25 +157,30 @@ def parameters(archs: Archs, taken: Memories) -> dict[str, IntArray]:
         "wgt_bits": _bits(archs.wgt_depth),
         "param_bits": _bits(archs.param_depth),
         "tap_bits": _bits(archs.tap_depth),
+        "word": np.maximum(wide, PARAM_RECORD_BITS * m),
+        "narrow": np.maximum(archs.dma_bits // (8 * m), 1) - 1,
         "wgt_pieces": _several(memories.pieces(archs.wgt_depth)) * wide,
-        "param_pieces": _several(memories.pieces(archs.param_depth)) * archs.in_channels,
-        "wgt_width": np.maximum(wide, np.maximum(64 * archs.in_channels, 64)),
-        "memory_luts": taken.lut,
-        "choices": taken.choice,
+        "param_pieces": _several(memories.pieces(archs.param_depth)) * PARAM_RECORD_BITS * m,
+        "act_luts": act.lut,
+        "act_registers": act.register,
+        "act_choices": act.choice,
+        "luts": other.lut,
+        "registers": other.register,
+        "choices": other.choice,
+        "table_choices": taken["tables"].choice,
     }
 
 
-def stored(archs: Archs, family: str, uram: BoolArray) -> Memories:
-    """What all memories take that are mapped by their size."""
-    every = (
-        memories.activations(archs, family, uram),
-        memories.weights(archs, family),
-        memories.parameters(archs, family),
-        memories.taps(archs, family),
-        memories.tables(archs, family),
-        memories.load_queue(archs, family),
-    )
-    return reduce(Memories.__add__, every)
+def stored(archs: Archs, family: str, uram: BoolArray) -> dict[str, Memories]:
+    """What the memories take that are mapped by their size."""
+    return {
+        "act": memories.activations(archs, family, uram),
+        "wgt": memories.weights(archs, family),
+        "param": memories.parameters(archs, family),
+        "tap": memories.taps(archs, family),
+        "tables": memories.tables(archs, family),
+        "load": memories.load_queue(archs, family),
+    }
 
 
 def _sum_of_terms(terms: Mapping[str, float], columns: Mapping[str, IntArray]) -> IntArray:
@@ -182,6 +198,17 @@ def term(name: str, columns: Mapping[str, IntArray]) -> IntArray:
 def _bits(values: IntArray) -> IntArray:
     """Bits of a number below each value; 1 at least (``amaranth.utils.bits_for`` of the last)."""
     return np.maximum(np.ceil(np.log2(np.maximum(values, 1))).astype(np.int64), 1)
+
+
+def _waits(archs: Archs) -> tuple[IntArray, IntArray]:
+    """Registers a bit for the lane blocks that wait one or two cycles, and lanes of those that wait
+    longer, in shift registers.
+    """
+    blocks, k = archs.pixels // archs.drain, archs.planes
+    ones = (blocks > 1) & (k == 1)
+    twos = ((blocks > 2) & (k == 1)) | ((blocks > 1) & (k == 2))
+    short = np.minimum(blocks, -(-3 // k))
+    return archs.drain * (ones + 2 * twos), archs.drain * (blocks - short)
 
 
 def _several(count: IntArray) -> IntArray:
