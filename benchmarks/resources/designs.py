@@ -29,6 +29,14 @@ CHANGES = (
     "depths", "pixels", "regions",
 )  # fmt: skip
 """What is changed, in turn."""
+SMALL = 4
+"""Number of the base that is made deep."""
+DEEP = (
+    {"act_depth": 5000, "param_depth": 1536},
+    {"act_depth": 10240, "wgt_depth": 2560},
+    {"act_depth": 2048, "tap_depth": 11264, "tables": 16},
+)
+"""Memories in pieces, or of block memories stacked in depth."""
 MORE_LANES = ((4, 8), (4, 16), (8, 8), (8, 16), (8, 32))
 PIXELS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
 MOST_BITS = 1 << 18
@@ -39,7 +47,10 @@ _FIELDS = 11
 def train(count: int) -> list[Arch]:
     """What the model is fitted to."""
     bases = list(itertools.islice(_spread(TRAIN), BASES))
-    return list(itertools.islice(itertools.chain(bases, _varied(bases)), count))
+    small = bases[SMALL]
+    deep = [small.replace(name=f"deep{TRAIN}_{n}", **at) for n, at in enumerate(DEEP)]
+    varied = itertools.islice(_varied(bases), max(count - BASES - len(deep), 0))
+    return [*bases, *deep, *varied][:count]
 
 
 def held_out(count: int) -> list[Arch]:

@@ -45,7 +45,7 @@ TERMS: dict[str, tuple[str, ...]] = {
         "D*D*row_bits", "drained",
     ),
     "sequencer": (*CONTROL, "P"),
-    "memories": ("one", "word", "M*N", "M", "wgt_pieces", "param_pieces", "luts", "registers",
+    "memories": ("one", "word", "M*N", "M", "pieces", "luts", "registers",
                  "choices"),
     "load": (*CONTROL, "word", "P", "wide*narrow", "narrow", "M"),
     "save": (*CONTROL, "M", "P", "narrow"),

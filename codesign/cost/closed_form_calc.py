@@ -164,14 +164,17 @@ def tap_counts(part: Part, mode: Mode, in_channels: int, out_channels: int) -> I
 
 
 @lru_cache(maxsize=4096)
-def tail_slots(part: Part, in_channels: int, out_channels: int, planes: int) -> IntArray:
-    """Slots from the first block's first read of the last ``planes`` input planes to its last tap,
+def tail_slots(
+    part: Part, block: int, in_channels: int, out_channels: int, planes: int
+) -> IntArray:
+    """Slots from a block's first read of the last ``planes`` input planes to its last tap,
     inclusive, at each kernel position of a dense part some of whose blocks are all zero; 0 where it
     does not read them."""
     if part.nonzero is None:
         raise ValueError("no block of this part is all zero")
     used = _merged(part.nonzero, 1, in_channels // GRAIN)
-    first = _merged(used, 2, out_channels // GRAIN)[:, :, 0]
+    blocks = _merged(used, 2, out_channels // GRAIN)
+    first = blocks[:, :, min(block, blocks.shape[2] - 1)]
     after: IntArray = np.cumsum(first.T[::-1, ::-1])[::-1].reshape(first.shape[::-1])
     after = np.where(first.T, after, 0)  # [planes, positions]
     return np.asarray(after[-planes:].max(axis=0))
@@ -181,8 +184,3 @@ def _merged(used: BoolArray, axis: int, count: int) -> BoolArray:
     """Whether any of ``count`` neighbours along an axis is used."""
     starts: Sequence[int] = range(0, used.shape[axis], count)
     return np.asarray(np.logical_or.reduceat(used, starts, axis=axis))
-
-
-def interval(archs: Archs, taps: IntArray) -> IntArray:
-    """``latency.calc_interval``."""
-    return np.maximum(taps, archs.drain_steps)

@@ -1,32 +1,81 @@
 """Where CALC waits for its own results, for many architectures at once.
 
 ``compiler.order`` fences an instruction that reads a pixel before it is written, every instruction
-starting as early as it can. Here the pixels are those at which that happens first: the last one of
-the map, and those that the first group reads.
+starting as early as it can. Here the pixels are those at which that happens first, if anywhere: the
+last one of the map, the last one of the reader's group before, and those that its first group
+reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
+import numpy.typing as npt
 
 from codesign import latency
-from codesign.cost.closed_form_calc import Calcs, interval, tail_slots
+from codesign.cost.closed_form_calc import Calcs, tail_slots
 from codesign.cost.closed_form_maps import Places, ceil_div
-from codesign.cost.layer_shape import BoolArray, IntArray, LayerShape, Part
+from codesign.cost.layer_shape import BoolArray, IntArray, LayerShape, Number, Part
 from codesign.cost.per_arch import per_arch
+from codesign.ir import Pair
 from codesign.isa import Mode
+
+_NEVER = -(1 << 40)
+_BLOCKS = 6
+"""Blocks of a reader that are looked at where each reads other planes."""
+_LARGEST = 128, 128, 16
+"""Above M, N and the planes of a block."""
 
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """A layer whose CALCs have ended in slot ``end`` (exclusive), counted as ``order`` counts."""
+    """A layer whose CALCs have ended in slot ``end`` (exclusive), counted as ``order`` counts.
+
+    ``groups`` are those of its last instruction, ``slots`` of one of them, ``planes`` those that it
+    writes; where the layer runs in tiles, as many groups of the last tile's last block follow on
+    those of the tile before, ``between`` slots behind.
+    """
 
     layer: LayerShape
     calcs: Calcs
     end: IntArray
+    slots: IntArray
+    groups: IntArray
+    between: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """A reader's block and the writer's last one, [A] each."""
+
+    pixels: IntArray
+    drain: IntArray
+    planes: IntArray
+    write: IntArray
+    start: IntArray
+    reader_width: IntArray
+    reader_slots: IntArray
+    writer_width: IntArray
+    writer_slots: IntArray
+    writer_groups: IntArray
+    all_groups: IntArray
+    between: IntArray
+    end: IntArray
+
+    def take(self, rows: npt.NDArray[np.intp]) -> _Pair:
+        return _Pair(**{at.name: getattr(self, at.name)[rows] for at in fields(self)})
+
+    def late(self, step: int, y: Number, x: Number, reads: IntArray) -> IntArray:
+        """Cycles from the read of the writer's pixel (y, x) to its write."""
+        pixel = np.maximum(y, 0) // step * self.writer_width + np.maximum(x, 0) // step
+        group, lane = np.divmod(pixel, self.pixels)
+        back = np.maximum(self.all_groups - 1 - group, 0)
+        before = np.where(back >= self.writer_groups, self.between, 0)
+        leaves = lane // self.drain * self.planes - 1
+        writes = self.end - back * self.writer_slots - before + leaves + self.write
+        return np.asarray(writes - reads)
 
 
 class Fences:
@@ -38,15 +87,28 @@ class Fences:
         keys = archs.in_channels * (1 << 16) + archs.drain_steps
         self.write = per_arch(archs, keys, latency.calc_write)
         """``latency.calc_write``."""
+        self.planes, self.drain_steps = archs.planes, archs.drain_steps
+
+    def done(
+        self, layer: LayerShape, calcs: Calcs, end: IntArray, last_tile: IntArray | None = None
+    ) -> Done:
+        """A layer that has ended; ``last_tile``: groups of its last tile."""
+        slots = np.maximum(calcs.last, self.drain_steps)
+        groups = calcs.groups if last_tile is None else last_tile
+        between = (calcs.instructions - 1) * groups * (calcs.per_group // calcs.instructions)
+        return Done(layer, calcs, end, slots, groups, between)
 
     def results(self, done: Done) -> IntArray:
         """Cycle in which the last pixel of a layer is written."""
-        _, lane = self._written(done, *self._last_pixel(done.layer))
-        return self._cycle(done, np.zeros_like(lane), lane) + done.calcs.planes - 1
+        at = self.places.of[done.layer.target]
+        step = done.layer.out_stride
+        pixel = (at.height - 1) // step * done.calcs.width + (at.width - 1) // step
+        leaves = pixel % self.archs.pixels // self.archs.drain * self.planes
+        return np.asarray(done.end - 1 + leaves + self.write + done.calcs.planes - 1)
 
     def finish(self, end: IntArray) -> IntArray:
         """``latency.calc_finish`` of an instruction whose slots end there."""
-        return end + self.archs.drain_steps - 2 + self.write
+        return end + self.drain_steps - 2 + self.write
 
     def wait(self) -> IntArray:
         """Cycles that a fence keeps CALC after the last slot of the instruction before."""
@@ -55,99 +117,105 @@ class Fences:
     def needed(self, layer: LayerShape, calcs: Calcs, writer: Done, start: IntArray) -> BoolArray:
         """Whether an instruction of a layer has a fence that would start in cycle ``start``, its
         source made by ``writer``."""
-        late = self._lateness(layer, calcs, writer, start)
-        if layer.mode is Mode.DENSE:
-            return late >= 0
-        # block b reads plane b alone: the writer's first planes, or its last ones, are too late
-        ahead = (writer.calcs.instructions - 1) * _of_one(writer.calcs)
-        single = calcs.instructions == 1
-        last = late - (calcs.instructions - 1) * _of_one(calcs)
-        return np.where(single, late, np.maximum(late - ahead, last)) >= 0
+        found = np.zeros(len(start), np.bool_)
+        slots = np.maximum(calcs.first, self.drain_steps)
+        pair = _Pair(
+            self.archs.pixels, self.archs.drain, self.planes, self.write, start, calcs.width,
+            slots, writer.calcs.width, writer.slots, writer.groups, writer.calcs.groups,
+            writer.between, writer.end,
+        )  # fmt: skip
+        rows = np.flatnonzero(self._possible(layer, calcs, pair))
+        if not len(rows):
+            return found
+        close = pair.take(rows)
+        one, count = _of_one(calcs)[rows], calcs.instructions[rows]
+        part, step = layer.parts[0], writer.layer.out_stride
+        if layer.mode is not Mode.DENSE:
+            # block b reads plane b: the writer's first planes, or its last ones, are too late
+            late = self._late(layer, part, close, step, [len(part.offsets)] * len(part.offsets))
+            ahead = (writer.calcs.instructions - 1)[rows] * _of_one(writer.calcs)[rows]
+            several = np.maximum(late - ahead, late - (count - 1) * one)
+            found[rows] = np.where(count == 1, late, several) >= 0
+            return found
+        worst = np.full(len(rows), _NEVER)
+        for block in range(1 if part.nonzero is None else _BLOCKS):
+            tail = self._tail(layer, part, calcs, writer, block, rows)
+            late = self._late(layer, part, close, step, tail) - block * one
+            worst = np.maximum(worst, np.where(block < count, late, _NEVER))
+        found[rows] = worst >= 0
+        return found
 
-    def _lateness(self, layer: LayerShape, calcs: Calcs, writer: Done, start: IntArray) -> IntArray:
+    def _possible(self, layer: LayerShape, calcs: Calcs, pair: _Pair) -> BoolArray:
+        """Whether any pixel is both written so late and read so early that it may need a fence."""
+        depth = pair.write + self.drain_steps + self.planes - (pair.start - pair.end)
+        if layer.step:
+            return depth >= 0
+        low, high = (
+            pick(y for part in layer.parts for y, _ in part.offsets) for pick in (min, max)
+        )
+        ahead = (high - min(low, 0)) // layer.stride * calcs.width + calcs.width
+        close = pair.pixels * (depth // pair.reader_slots + depth // pair.writer_slots + 4)
+        height, width = layer.grid(layer.parts[0])
+        pixels = (height - 1) * calcs.width + width
+        return (depth >= 0) & (pixels <= close + ahead)
+
+    def _late(
+        self, layer: LayerShape, part: Part, pair: _Pair, step: int, tail: Sequence[Number]
+    ) -> IntArray:
         """Cycles, at most, from a read of what the writer's last block makes to its write; negative
-        where all reads come later."""
-        part = layer.parts[0]
-        slots = interval(self.archs, calcs.first)
-        chosen = _chosen(part)
-        tail = self._tail(layer, part, calcs, writer, chosen)
-        worst = np.full_like(start, _NEVER)
-        for number, back in zip(chosen, tail, strict=True):
+        where all reads come later. ``tail``: slots from the reads at each kernel position to the
+        end of a group, those at position 0 told; 0 where there are none. ``step``: ``out_stride`` of the
+        writer."""
+        worst = np.full(len(pair.start), _NEVER)
+        for number in _chosen(part):
             offset = part.offsets[number]
-            for y, x in self._meetings(layer, calcs, part, offset):
-                group = (y * calcs.width + x) // self.archs.pixels
-                reads = start + (group + 1) * slots - back
+            back = np.asarray(tail[number])
+            if part.nonzero is None:
+                back = np.maximum(back - number, 1)
+            for y, x in self._meetings(layer, part, pair, offset):
+                group = (y * pair.reader_width + x) // pair.pixels
+                reads = pair.start + (group + 1) * pair.reader_slots - back
                 at_y, at_x = layer.strides[0] * y + offset[0], layer.strides[1] * x + offset[1]
-                groups, lane = self._written(writer, at_y, at_x)
-                late = self._cycle(writer, groups, lane) - reads
+                late = pair.late(step, at_y, at_x, reads)
                 worst = np.maximum(worst, np.where(back > 0, late, _NEVER))
         return worst
 
     def _tail(
-        self, layer: LayerShape, part: Part, calcs: Calcs, writer: Done, chosen: Sequence[int]
-    ) -> list[IntArray]:
-        """Slots from the first read of the writer's last block, at each of the chosen positions, to
-        the end of a group; 0 where there is none."""
+        self, layer: LayerShape, part: Part, calcs: Calcs, writer: Done, block: int,
+        rows: npt.NDArray[np.intp],
+    ) -> Sequence[Number]:  # fmt: skip
+        """Slots from the first read of the writer's last block to the end of a group, at each
+        position; of a part without blocks of zeros those of position 0."""
         positions = len(part.offsets)
-        ones = np.ones_like(calcs.first)
-        if layer.mode is not Mode.DENSE:
-            return [ones * (positions - number) for number in chosen]
-        planes = writer.calcs.planes
+        planes = np.broadcast_to(writer.calcs.planes, len(self.archs))[rows]
+        m, n = self.archs.in_channels[rows], self.archs.out_channels[rows]
         if part.nonzero is None:
-            taps = positions * ceil_div(layer.in_channels, self.archs.in_channels)
-            kept = ceil_div(planes * positions * calcs.first, taps)
-            return [np.maximum(kept - number, 1) for number in chosen]
-        found = np.zeros((len(chosen), len(ones)), np.int64)
-        keys = np.ravel_multi_index(
-            (self.archs.in_channels, self.archs.out_channels, planes * ones), (128, 128, 16)
-        )
+            channels = np.broadcast_to(layer.in_channels, len(self.archs))[rows]
+            taps = positions * ceil_div(channels, m)
+            return [ceil_div(planes * positions * calcs.first[rows], taps)] * positions
+        found = np.zeros((positions, len(rows)), np.int64)
+        keys = np.ravel_multi_index((m, n, planes), _LARGEST)
         for key in np.unique(keys):
-            m, n, last = (int(at) for at in np.unravel_index(key, (128, 128, 16)))
-            table = tail_slots(part, m, n, last)[chosen]
-            found[:, keys == key] = table[:, None]
+            grain = (int(at) for at in np.unravel_index(key, _LARGEST))
+            found[:, keys == key] = tail_slots(part, block, *grain)[:, None]
         return list(found)
 
     def _meetings(
-        self, layer: LayerShape, calcs: Calcs, part: Part, offset: tuple[int, int]
-    ) -> Sequence[tuple[IntArray, IntArray]]:
-        """Grid pixels whose tap reads the last line and column that it ever reads; and the last
-        one of the first group."""
+        self, layer: LayerShape, part: Part, pair: _Pair, offset: Pair
+    ) -> Iterator[tuple[Number, Number]]:
+        """Grid pixels whose tap reads the last line and column that it ever reads; the last one of
+        the group before; and the last one of the first group."""
         height, width = layer.grid(part)
         if self.places.together(layer):
             height, width = 1, self.places.workload.batch
-        in_height, in_width = (
-            self.places.of[layer.source].height,
-            self.places.of[layer.source].width,
-        )
-        (step_y, step_x), (oy, ox) = layer.strides, offset
-        y = max(0, min(height - 1, (in_height - 1 - oy) // step_y))
-        x = max(0, min(width - 1, (in_width - 1 - ox) // step_x))
-        last = np.full(len(self.archs), y), np.full(len(self.archs), x)
-        lane = self.archs.pixels - 1
-        line = lane // calcs.width
-        first = np.minimum(line, y), np.minimum(np.where(line > y, x, lane % calcs.width), x)
-        return (last, first)
-
-    def _last_pixel(self, layer: LayerShape) -> tuple[IntArray, IntArray]:
-        at = self.places.of[layer.target]
-        return np.full(len(self.archs), at.height - 1), np.full(len(self.archs), at.width - 1)
-
-    def _written(self, done: Done, y: IntArray, x: IntArray) -> tuple[IntArray, IntArray]:
-        """Groups from that of a pixel to the last one, and the pixel's lane."""
-        step = done.layer.out_stride
-        pixel = (np.maximum(y, 0) // step) * done.calcs.width + np.maximum(x, 0) // step
-        group = pixel // self.archs.pixels
-        return np.maximum(done.calcs.groups - 1 - group, 0), pixel % self.archs.pixels
-
-    def _cycle(self, done: Done, back: IntArray, lane: IntArray) -> IntArray:
-        """When the last instruction writes a pixel ``back`` groups before its last one, its first
-        plane."""
-        leaves = lane // self.archs.drain * self.archs.planes
-        slots = interval(self.archs, done.calcs.last)
-        return np.asarray(done.end - back * slots - 1 + leaves + self.write)
-
-
-_NEVER = -(1 << 40)
+        source = self.places.of[layer.source]
+        y = max(0, min(height - 1, (source.height - 1 - offset[0]) // layer.strides[0]))
+        x = max(0, min(width - 1, (source.width - 1 - offset[1]) // layer.strides[1]))
+        yield y, x
+        before = (y * pair.reader_width + x) // pair.pixels * pair.pixels - 1
+        for pixel in (np.maximum(before, 0), pair.pixels - 1):
+            line, column = np.divmod(pixel, pair.reader_width)
+            yield np.minimum(line, y), np.minimum(np.where(line > y, x, column), x)
 
 
 def _of_one(calcs: Calcs) -> IntArray:

@@ -141,14 +141,16 @@ class Run:
             last = self.done[self.workload.layers[number - 1].target]
             slot = np.where(fence, np.maximum(slot, self.fences.results(last) + 1), slot)
             start = start + np.where(fence, self.fences.wait(), 0)
-        waited = np.zeros_like(before)
+        waited, last_tile = np.zeros_like(before), None
         if layer.source in self.workload.inputs and number == 0:
-            (self.end, waited), read, count = self._load(layer, work)
+            cut = self._cut(layer, work)
+            last_tile = cut.last
+            (self.end, waited), read, count = self._load(layer, work, cut)
         else:
             self.end = self._compute(start, work.instructions, work.slots)
             read, count = np.zeros_like(before), work.instructions
         self.slot = slot + work.slots
-        self.done[layer.target] = Done(layer, work, self.slot)
+        self.done[layer.target] = self.fences.done(layer, work, self.slot, last_tile)
         written = np.zeros_like(before)
         if layer.target in self.workload.outputs:
             written = bus.save_beats(archs, places.of[layer.target]) * archs.beat_bytes
@@ -169,15 +171,18 @@ class Run:
         self.fetch.take(count, start, end)
         return np.asarray(end)
 
+    def _cut(self, layer: LayerShape, work: Calcs) -> tiling.Tiles:
+        """Tiles of the first layer."""
+        place = self.places.of[layer.source]
+        if self.workload.maps[layer.source].is_vector:
+            return tiling.whole(place, work.groups)
+        return tiling.tiles(self.archs, place, layer, work, work.groups)
+
     def _load(
-        self, layer: LayerShape, work: Calcs
+        self, layer: LayerShape, work: Calcs, cut: tiling.Tiles
     ) -> tuple[tuple[IntArray, IntArray], IntArray, IntArray]:
         """The first layer: its tiles are loaded one ahead of the one computed."""
         place = self.places.of[layer.source]
-        if self.workload.maps[layer.source].is_vector:
-            cut = tiling.whole(place, work.groups)
-        else:
-            cut = tiling.tiles(self.archs, place, layer, work, work.groups)
         first = self._first(cut, work, place)
         rows = place.planes * place.phases
         self.fetch.next = first.offered.astype(np.float64)
@@ -212,7 +217,14 @@ class Run:
         ahead = np.minimum(ahead, self.count - 1)
         most = ahead + latency.FETCH_FIFO_BEATS * archs.beat_bytes // INSTRUCTION_BYTES
         return loading.first_tiles(
-            archs, place, cut, 4 + weights + tables, ahead, np.minimum(most, self.count), self.dram
+            archs,
+            place,
+            cut,
+            work,
+            4 + weights + tables,
+            ahead,
+            np.minimum(most, self.count),
+            self.dram,
         )
 
     def _total(self) -> IntArray:

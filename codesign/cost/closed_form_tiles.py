@@ -6,8 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 
 import numpy as np
+import numpy.typing as npt
 
 from codesign.compiler.tile import DRAM_ALIGNMENT, cuts
 from codesign.cost.archs import Archs
@@ -30,6 +33,11 @@ class Tiles:
     def count(self) -> IntArray:
         return np.asarray((self.groups > 0).sum(axis=0))
 
+    @property
+    def last(self) -> IntArray:
+        """Groups of the last tile."""
+        return np.asarray(self.groups[self.count - 1, np.arange(self.groups.shape[1])])
+
 
 def whole(place: Place, groups: IntArray) -> Tiles:
     """One tile."""
@@ -42,51 +50,68 @@ def tiles(archs: Archs, place: Place, layer: LayerShape, calcs: Calcs, groups: I
     if layer.step:
         return whole(place, groups)
     height = max(layer.grid(part)[0] for part in layer.parts)
-    below = max(y // layer.stride for part in layer.parts for y, _ in part.offsets)
     lanes, width = archs.pixels, calcs.width
     step = lanes // np.gcd(lanes, width)
-    step = np.where(2 * step > height, 1, step)
-    plans = {int(at): cuts(height, int(at)) for at in np.unique(step)}
+    columns = (
+        np.where(2 * step > height, 1, step), lanes, width,
+        np.broadcast_to(place.pitch, len(lanes)),
+        np.broadcast_to(place.planes * place.phases, len(lanes)), archs.act_word_bytes,
+        calcs.instructions, calcs.per_group,
+    )  # fmt: skip
+    some, inverse = alike(columns)
+    rest = [column[some] for column in columns]
+    plans = {int(at): _cuts(height, int(at)) for at in np.unique(rest[0])}
     longest = max(len(ends) for found in plans.values() for ends in found)
-    chosen = Tiles(*np.zeros((2, longest, len(archs)), np.int64))
+    chosen = Tiles(*np.zeros((2, longest, len(some)), np.int64))
     for at, found in plans.items():
-        rows = step == at
-        cutter = _Cutter(archs.take(rows), place, layer, calcs, height, below, rows)
-        weighed = [cutter.weigh(ends) for ends in dict.fromkeys(found)]
+        rows = np.flatnonzero(rest[0] == at)
+        cutter = _Cutter(place, layer, height, archs.beat_bytes[some][rows], *(
+            column[rows] for column in rest[1:]
+        ))  # fmt: skip
+        weighed = [cutter.weigh(ends) for ends in found]
         best = np.argmin(np.stack([cost for cost, _ in weighed]), axis=0)
         for number, (_, cut) in enumerate(weighed):
             mine = best == number
-            if mine.any():
-                where = np.flatnonzero(rows)[mine]
-                chosen.groups[: len(cut.groups), where] = cut.groups[:, mine]
-                chosen.lines[: len(cut.lines), where] = cut.lines[:, mine]
-    return chosen
+            chosen.groups[: len(cut.groups), rows[mine]] = cut.groups[:, mine]
+            chosen.lines[: len(cut.lines), rows[mine]] = cut.lines[:, mine]
+    return Tiles(chosen.groups[:, inverse], chosen.lines[:, inverse])
+
+
+def alike(columns: Sequence[IntArray]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows, one of each kind, and for every row the number of its kind among them; ``columns`` of
+    numbers that are not negative."""
+    sizes = [int(column.max(initial=0)) + 1 for column in columns]
+    if prod(sizes) >= 1 << 62:
+        _, some, inverse = np.unique(
+            np.stack(columns), axis=1, return_index=True, return_inverse=True
+        )
+        return some, inverse.ravel()
+    keys = np.ravel_multi_index(tuple(columns), sizes)
+    _, some, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    return some, inverse
+
+
+@lru_cache(maxsize=1 << 10)
+def _cuts(height: int, step: int) -> tuple[tuple[int, ...], ...]:
+    """Plans to try."""
+    return tuple(dict.fromkeys(cuts(height, step)))
 
 
 class _Cutter:
     """``compiler.tile``'s weights of plans, for architectures with the same ones to choose from."""
 
     def __init__(
-        self,
-        archs: Archs,
-        place: Place,
-        layer: LayerShape,
-        calcs: Calcs,
-        height: int,
-        below: int,
-        rows: np.ndarray,
-    ) -> None:
-        self.lanes, self.height, self.below = archs.pixels, height, below
-        self.lines = place.lines
-        self.pitch = place.pitch[rows]
-        self.width, self.per_group = calcs.width[rows], calcs.per_group[rows]
+        self, place: Place, layer: LayerShape, height: int, beat: IntArray, lanes: IntArray,
+        width: IntArray, pitch: IntArray, rows: IntArray, word: IntArray, instructions: IntArray,
+        per_group: IntArray,
+    ) -> None:  # fmt: skip
+        self.lanes, self.height, self.lines = lanes, height, place.lines
+        self.below = max(y // layer.stride for part in layer.parts for y, _ in part.offsets)
         self.columns = max(layer.grid(part)[1] for part in layer.parts)
-        self.rows = place.planes[rows] * place.phases
-        self.word, self.beat = archs.act_word_bytes, archs.beat_bytes
-        instructions = calcs.instructions[rows] + 1
-        self.fetch = instructions * INSTRUCTION_BYTES // self.beat
-        line_bytes = self.pitch * self.word
-        self.unit = DRAM_ALIGNMENT // np.gcd(DRAM_ALIGNMENT, line_bytes)
+        self.pitch, self.width, self.per_group = pitch, width, per_group
+        self.rows, self.word, self.beat = rows, word, beat
+        self.fetch = (instructions + 1) * INSTRUCTION_BYTES // beat
+        self.unit = DRAM_ALIGNMENT // np.gcd(DRAM_ALIGNMENT, pitch * word)
 
     def weigh(self, ends: Sequence[int]) -> tuple[IntArray, Tiles]:
         """A plan's weight, the number of its tiles behind it, and its tiles."""

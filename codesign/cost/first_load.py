@@ -38,6 +38,11 @@ class FirstLoads:
         Instructions that FETCH hands out before the first CALC starts.
     count:
         Instructions that it reads: no more than there are.
+    calcs, slots:
+        CALCs that wait for the first LOAD alone, and cycles of each: as one starts, FETCH hands
+        out another instruction.
+    waited_for:
+        LOADs, of those told, that the first CALC waits for.
     """
 
     words: tuple[int, ...]
@@ -48,6 +53,9 @@ class FirstLoads:
     setup: int
     ahead: int
     count: int
+    calcs: int
+    slots: int
+    waited_for: int
     dram: Dram
 
 
@@ -78,8 +86,8 @@ class _Bus:
         """Let time pass until everything is loaded."""
         while len(self.ready) < len(self.at.words):
             ask, judge = self.fetch.ask_cycle(), self.fetch.judge_cycle()
-            if self.fetch.next_index >= self.at.ahead:
-                judge = None
+            if judge is not None and self.fetch.next_index >= self.at.ahead:
+                judge = self._behind_calc(judge)
             start, step = self._start_cycle(), self.load.next_cycle()
             first = min(cycle for cycle in (ask, judge, start, step) if cycle is not None)
             if first == ask and not self.load.goes_first(ask):
@@ -94,6 +102,14 @@ class _Bus:
             else:
                 self.fetch.ask()
         return tuple(self.ready), self.offered
+
+    def _behind_calc(self, judge: int) -> int | None:
+        """When an instruction goes out for which a CALC must make room in its queue."""
+        number = self.fetch.next_index - self.at.ahead
+        if len(self.ready) < self.at.waited_for or number >= self.at.calcs:
+            return None
+        start = self.ready[self.at.waited_for - 1] + number * self.at.slots
+        return max(judge, start + latency.CALC_ACCEPT + 1)
 
     def _hand_out(self, cycle: int) -> None:
         begin = latency.FETCH_BEGIN if self.fetch.next_index == 0 else 0

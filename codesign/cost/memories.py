@@ -84,7 +84,8 @@ class Memories:
         return Memories(*(a + b for a, b in zip(self.columns, other.columns, strict=True)))
 
     def __mul__(self, count: IntArray) -> Memories:
-        return Memories(*(column * count for column in self.columns))
+        ramb36 = np.asarray(self.ramb36 * count, np.float64)
+        return Memories(ramb36, *(column * count for column in self.columns[1:]))
 
     def take(self, rows: npt.NDArray[np.intp]) -> Memories:
         """The memories of these row numbers."""

@@ -159,8 +159,10 @@ def parameters(archs: Archs, taken: Mapping[str, Memories]) -> dict[str, IntArra
         "tap_bits": _bits(archs.tap_depth),
         "word": np.maximum(wide, PARAM_RECORD_BITS * m),
         "narrow": np.maximum(archs.dma_bits // (8 * m), 1) - 1,
-        "wgt_pieces": _several(memories.pieces(archs.wgt_depth)) * wide,
-        "param_pieces": _several(memories.pieces(archs.param_depth)) * PARAM_RECORD_BITS * m,
+        "pieces": (
+            _several(memories.pieces(archs.wgt_depth)) * wide
+            + _several(memories.pieces(archs.param_depth)) * PARAM_RECORD_BITS * m
+        ),
         "act_luts": act.lut,
         "act_registers": act.register,
         "act_choices": act.choice,
