@@ -25,10 +25,14 @@ function choiceAxis(parameter, at) {
 }
 
 function objectiveScale(key) {
-  const [least, greatest] = extent(frontValues(key));
+  const values = frontValues(key);
+  const log = axisType(values) === "log";
+  const read = log ? Math.log : (value) => value;
+  const [least, greatest] = extent(values).map(read);
   const rising = goalOf(key) === "max";
-  const share = (value) => (greatest > least ? (value - least) / (greatest - least) : 0.5);
+  const share = (value) => (greatest > least ? (read(value) - least) / (greatest - least) : 0.5);
   const tick = (at) => least + (rising ? at : 1 - at) * (greatest - least);
+  const told = (at) => withUnit(key, log ? Math.exp(tick(at)) : tick(at));
   return {
     name: key,
     title: `${data.figures[key].word}<br><b>${data.figures[key].label}</b>`,
@@ -36,7 +40,7 @@ function objectiveScale(key) {
       const value = valueOf(row, key);
       return value === null ? null : rising ? share(value) : 1 - share(value);
     },
-    ticks: greatest > least ? [0, 0.5, 1].map((at) => [at, withUnit(key, tick(at))]) : [[0.5, withUnit(key, least)]],
+    ticks: greatest > least ? [0, 0.5, 1].map((at) => [at, told(at)]) : [[0.5, told(0.5)]],
   };
 }
 
@@ -110,12 +114,11 @@ function lineTraces(axes) {
     const style = { line: { width: 1, color: colour("line") }, mode: "lines" };
     traces.push({ ...lines(lost, axes, style), hoverinfo: "skip", hovertemplate: null });
   }
-  const [least, greatest] = state.colour ? extent(frontValues(state.colour)) : [0, 1];
+  const shares = new Map(kept.map((row) => [row, state.colour ? shade(row) : 0.5]));
   for (let bin = 0; bin < COLOURS; bin += 1) {
-    const share = (row) => ((valueOf(row, state.colour) ?? least) - least) / (greatest - least || 1);
-    const rows = kept.filter((row) => Math.round((state.colour ? share(row) : 0.5) * (COLOURS - 1)) === bin);
-    const shade = state.colour ? mixed(bin / (COLOURS - 1)) : colour("blue");
-    if (rows.length) traces.push(lines(rows, axes, { opacity: 0.75, line: { width: 1.3, color: shade }, marker: { size: 4 } }));
+    const rows = kept.filter((row) => Math.round(shares.get(row) * (COLOURS - 1)) === bin);
+    const hue = state.colour ? mixed(bin / (COLOURS - 1)) : colour("blue");
+    if (rows.length) traces.push(lines(rows, axes, { opacity: 0.75, line: { width: 1.3, color: hue }, marker: { size: 4 } }));
   }
   return traces;
 }

@@ -80,16 +80,17 @@ function frontMarkers(symbol, size) {
   });
 }
 
+// Where a design stands between the front's least and greatest of what the colours tell: 0 to 1.
+function shade(row) {
+  const values = frontValues(state.colour);
+  const read = axisType(values) === "log" ? Math.log : (value) => value;
+  const [least, greatest] = extent(values).map(read);
+  return greatest > least ? (read(valueOf(row, state.colour)) - least) / (greatest - least) : 0.5;
+}
+
 function markerColour(rows) {
   if (!state.colour) return { color: colour("blue") };
-  const { scale: factor } = data.figures[state.colour];
-  const [least, greatest] = extent(frontValues(state.colour));
-  return {
-    color: rows.map((row) => valueOf(row, state.colour) * factor),
-    colorscale: scale(),
-    cmin: least * factor,
-    cmax: greatest * factor,
-  };
+  return { color: rows.map(shade), colorscale: scale(), cmin: 0, cmax: 1 };
 }
 
 // What the colours mean, beside their menu: least and greatest of the front.

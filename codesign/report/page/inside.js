@@ -23,7 +23,7 @@ function layerText(layer, clock) {
     `cycles ${grouped(layer.start)} to ${grouped(layer.end)}: <b>${grouped(layer.cycles)}</b>, ` +
       `${plain(layer.cycles / clock)} µs`,
     `${grouped(layer.macs)} MACs, utilization ${percent(layer.utilization, 1)}`,
-    `array busy ${grouped(layer.compute_cycles)} cycles`,
+    `array at its peak rate: ${grouped(layer.compute_cycles)} cycles`,
     `${grouped(layer.dram_bytes)} B of DRAM traffic, bound by ${layer.bound}`,
   ].join("<br>");
 }
@@ -47,11 +47,17 @@ function timelineTraces(layers, clock) {
   });
 }
 
+// The cycles of the inference, by the best that is known.
+function endOf({ cycles }) {
+  return cycles.simulated_rtl ?? cycles.predicted_exact;
+}
+
 function drawTimeline(detail) {
   const { layers, arch } = detail;
   byId("timeline").style.height = `${110 + LAYER_HEIGHT * layers.length}px`;
   draw("timeline", timelineTraces(layers, arch.clock_mhz), {
     barmode: "overlay",
+    shapes: [{ type: "line", yref: "paper", y0: 0, y1: 1, x0: endOf(detail), x1: endOf(detail), line: { color: colour("ink"), width: 1.5, dash: "dot" } }],
     xaxis: axis("cycles since the start", { rangemode: "tozero", tickformat: ",d" }),
     yaxis: axis("", { autorange: "reversed", showgrid: false, fixedrange: true,
       categoryorder: "array", categoryarray: layers.map((layer) => layer.name) }),
@@ -146,7 +152,7 @@ function energySplit(detail) {
 
 function layerTable(detail) {
   const whole = detail.layers.reduce((sum, layer) => sum + layer.cycles, 0);
-  const heads = ["layer", "operation", "cycles", "share", "MACs", "utilization", "array busy", "DRAM bytes", "bound by"];
+  const heads = ["layer", "operation", "cycles", "share", "MACs", "utilization", "at peak rate", "DRAM bytes", "bound by"];
   const isText = (head) => ["layer", "operation", "bound by"].includes(head);
   const rows = detail.layers.map((layer) => make("tr", {},
     make("td", { class: "text" }, layer.name), make("td", { class: "text" }, layer.op),
@@ -194,12 +200,12 @@ function drawInside() {
   const words = detail.layers_word ?? "predicted";
   byId("inside").replaceChildren(
     card(`Layers over time, ${words}`, plot("timeline", "Layers over time; the table below holds the same"),
-      make("p", { class: "note" }, "A bar reaches from a layer's first cycle to its last; the solid part within is " +
-        "how long the array computes for it, wherever that lies. Utilization: MACs per cycle of the peak.")),
+      make("p", { class: "note" }, "A bar reaches from a layer's first cycle to its last; the solid part within is as " +
+        "long as the array would take at its peak rate. Behind the last layer the pipeline empties and SAVE ends; the line is the end.")),
     make("div", { class: "pair even" },
       card(`Roofline, ${words}`, plot("roofline", "Layers below the accelerator's roofs; the table below holds the same"),
-        make("p", { class: "note" }, "Areas are cycles. Bytes are those of the busier direction of the bus; layers " +
-          "that move none, for their maps and weights are on chip, are the triangles at the right.")),
+        make("p", { class: "note" }, "Areas are cycles. Bytes are those of the busier direction of the bus." +
+          (detail.layers.every(busBytes) ? "" : " Triangles at the right: layers that move none, for maps and weights are on chip."))),
       make("div", { class: "card" }, make("h3", {}, "Cycles of one inference"), make("div", { class: "scroll" }, cyclesTable(detail)),
         make("h3", {}, "Energy of one inference, modelled"), ...energySplit(detail))),
     make("div", { class: "card" }, make("h3", {}, `Layers, ${words}`), make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Layers, scrolls sideways" }, layerTable(detail))),
