@@ -164,8 +164,8 @@ class Fences:
     ) -> IntArray:
         """Cycles, at most, from a read of what the writer's last block makes to its write; negative
         where all reads come later. ``tail``: slots from the reads at each kernel position to the
-        end of a group, those at position 0 told; 0 where there are none. ``step``: ``out_stride`` of the
-        writer."""
+        end of a group, those at position 0 told; 0 where there are none.
+        ``step``: ``out_stride`` of the writer."""
         worst = np.full(len(pair.start), _NEVER)
         for number in _chosen(part):
             offset = part.offsets[number]

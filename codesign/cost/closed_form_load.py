@@ -13,7 +13,6 @@ import numpy as np
 from codesign import latency
 from codesign.compiler.tile import DRAM_ALIGNMENT
 from codesign.cost.archs import Archs
-from codesign.cost.closed_form_calc import Calcs
 from codesign.cost.closed_form_maps import Place, ceil_div
 from codesign.cost.closed_form_tiles import Tiles, alike
 from codesign.cost.first_load import FirstLoads, ready
@@ -24,8 +23,6 @@ from codesign.reference.timing import Dram
 TOKEN = 3
 """From the cycle that takes a LOAD's last word to the start of a CALC that waits for it."""
 _FIRST_TILES = 2
-_FOLLOWING = 16
-"""CALCs, at most, that start while the second tile is loaded, as far as they are told apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +35,12 @@ class First:
 
 
 def first_tiles(
-    archs: Archs, place: Place, cut: Tiles, work: Calcs, setup: int, ahead: IntArray,
-    count: IntArray, dram: Dram,
-) -> First:  # fmt: skip
+    archs: Archs, place: Place, cut: Tiles, setup: int, ahead: IntArray, count: IntArray, dram: Dram
+) -> First:
     """The first tiles' LOADs.
 
     Parameters
     ----------
-    work:
-        The layer's CALCs.
     setup:
         Instructions of part ``setup``.
     ahead, count:
@@ -55,13 +49,10 @@ def first_tiles(
     lines = cut.lines[:_FIRST_TILES]
     second = lines[1] if len(lines) > 1 else np.zeros_like(lines[0])
     skewed = place.skew > 0
-    several = second > 0
-    each = cut.groups[0] * (work.per_group // work.instructions) * several
-    calcs = np.minimum(work.instructions, _FOLLOWING) * several
     rows = np.broadcast_to(place.planes * place.phases, len(archs))
     columns = (
         lines[0], second, np.broadcast_to(place.pitch, len(archs)), rows, archs.in_channels,
-        archs.beat_bytes, ahead, count - ahead, skewed.astype(np.int64), calcs, each,
+        archs.beat_bytes, ahead, count - ahead, skewed.astype(np.int64),
     )  # fmt: skip
     some, inverse = alike(columns)
     found = np.zeros((3, len(some)), np.int64)
@@ -74,7 +65,6 @@ def first_tiles(
 def _first(
     lines: int, setup: int, dram: Dram, first: int, second: int, pitch: int, rows: int,
     word_bytes: int, beat_bytes: int, ahead: int, more: int, skewed: int,
-    calcs: int, each: int,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Of one architecture: when two tiles' lines are there, and the next instruction is offered."""
     loads = 2 if skewed else 1  # phase planes of even columns, then of odd ones
@@ -82,8 +72,8 @@ def _first(
     stride = -(-lines * pitch * word_bytes // DRAM_ALIGNMENT) * DRAM_ALIGNMENT
     at, offered = ready(
         FirstLoads(
-            words, rows // loads, loads * stride, word_bytes, beat_bytes, setup, ahead,
-            ahead + more, calcs, each, loads, dram,
+            words, rows // loads, loads * stride, loads, word_bytes, beat_bytes, setup, ahead,
+            ahead + more, dram,
         )
     )  # fmt: skip
     return at[loads - 1], at[-1], offered

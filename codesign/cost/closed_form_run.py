@@ -220,7 +220,6 @@ class Run:
             archs,
             place,
             cut,
-            work,
             4 + weights + tables,
             ahead,
             np.minimum(most, self.count),

@@ -30,6 +30,8 @@ class FirstLoads:
         ACT words of a row, of each LOAD.
     rows, stride:
         Of every LOAD, and bytes from one to the next.
+    parts:
+        LOADs that together load a tile, their rows in turn.
     word_bytes, beat_bytes:
         Of ACT and of the bus.
     setup:
@@ -38,24 +40,17 @@ class FirstLoads:
         Instructions that FETCH hands out before the first CALC starts.
     count:
         Instructions that it reads: no more than there are.
-    calcs, slots:
-        CALCs that wait for the first LOAD alone, and cycles of each: as one starts, FETCH hands
-        out another instruction.
-    waited_for:
-        LOADs, of those told, that the first CALC waits for.
     """
 
     words: tuple[int, ...]
     rows: int
     stride: int
+    parts: int
     word_bytes: int
     beat_bytes: int
     setup: int
     ahead: int
     count: int
-    calcs: int
-    slots: int
-    waited_for: int
     dram: Dram
 
 
@@ -86,8 +81,8 @@ class _Bus:
         """Let time pass until everything is loaded."""
         while len(self.ready) < len(self.at.words):
             ask, judge = self.fetch.ask_cycle(), self.fetch.judge_cycle()
-            if judge is not None and self.fetch.next_index >= self.at.ahead:
-                judge = self._behind_calc(judge)
+            if self.fetch.next_index >= self.at.ahead:
+                judge = None
             start, step = self._start_cycle(), self.load.next_cycle()
             first = min(cycle for cycle in (ask, judge, start, step) if cycle is not None)
             if first == ask and not self.load.goes_first(ask):
@@ -102,14 +97,6 @@ class _Bus:
             else:
                 self.fetch.ask()
         return tuple(self.ready), self.offered
-
-    def _behind_calc(self, judge: int) -> int | None:
-        """When an instruction goes out for which a CALC must make room in its queue."""
-        number = self.fetch.next_index - self.at.ahead
-        if len(self.ready) < self.at.waited_for or number >= self.at.calcs:
-            return None
-        start = self.ready[self.at.waited_for - 1] + number * self.at.slots
-        return max(judge, start + latency.CALC_ACCEPT + 1)
 
     def _hand_out(self, cycle: int) -> None:
         begin = latency.FETCH_BEGIN if self.fetch.next_index == 0 else 0
@@ -128,7 +115,9 @@ class _Bus:
     def _start(self, cycle: int) -> None:
         at, count = self.at, self.at.words[self.started]
         words = np.arange(at.rows * count).reshape(at.rows, count)
-        offset = sum(at.words[: self.started]) * at.word_bytes
+        tile, part = divmod(self.started, at.parts)
+        offset = sum(at.words[: tile * at.parts : at.parts]) * at.word_bytes
+        offset += part * (at.stride // at.parts)
         transfer = Transfer(Target.ACT, 0, words, at.word_bytes, offset, at.stride)
         todo = list(dma.bursts(transfer, 0, at.beat_bytes))
         self.load.start(cycle, transfer, todo, port=None)  # no CALC holds it yet
