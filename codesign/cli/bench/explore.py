@@ -10,7 +10,7 @@ from codesign.arch import Arch
 from codesign.cli.bench.row import Row
 from codesign.cli.console import console
 
-PARTS = ("cycles", "energy", "resources", "speed", "prune")
+PARTS = ("cycles", "energy", "resources", "speed", "samplers", "prune")
 """Modules ``explore_PART`` of this package, each with ``rows(arch)``."""
 
 
