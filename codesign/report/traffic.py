@@ -121,10 +121,10 @@ class _Attribution:
         path = walk(self.arch, i, self.memories.taps(i["tap_base"], i["taps"]))
         self._claim(layer, Target.ACT, path.grid.reads.words, i["src_region"])
         if path.residual is not None:
-            self._claim(layer, Target.ACT, path.residual[:, path.written], i["res_region"])
+            self._claim(layer, Target.ACT, path.residual, i["res_region"])
         for target, (first, count) in self._contents(i).items():
             self._claim(layer, target, np.arange(first, first + count))
-        results = path.destination[:, path.written]
+        results = path.destination
         self.writer[i["dst_region"]][results] = layer
         if (Target.ACT, i["dst_region"]) in self.pending:
             self._open(Target.ACT, i["dst_region"])[results] = _NOTHING

@@ -164,6 +164,13 @@ def test_no_button_uploads(visit: Visit) -> None:
     assert not [title for title in buttons if re.search("share|cloud|edit", title, re.IGNORECASE)]
 
 
+def test_a_command_is_copied(visit: Visit) -> None:
+    visit.tab.locator(".command button").first.click()
+    selected = visit.tab.evaluate("getSelection().toString()")
+    assert selected.strip() == visit.text(".command pre >> nth=0")
+    visit.tab.wait_for_selector(".command button:has-text('ed')")
+
+
 def test_axes_change(visit: Visit) -> None:
     visit.tab.locator("#axis-x").select_option("lut")
     assert "LUT" in visit.text("#front .xtitle")

@@ -165,13 +165,22 @@ function layerTable(detail) {
     make("tbody", {}, ...rows));
 }
 
+// Browsers may refuse: the text is selected in any case.
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function command(line) {
   const text = make("pre", {}, line);
   const button = make("button", { type: "button" }, "Copy");
   button.addEventListener("click", async () => {
     getSelection().selectAllChildren(text);
-    await navigator.clipboard?.writeText(line);
-    button.textContent = "Copied";
+    button.textContent = (await copied(line)) ? "Copied" : "Selected";
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   });
   return make("div", { class: "command" }, text, button);
