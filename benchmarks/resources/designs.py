@@ -45,12 +45,13 @@ _FIELDS = 11
 
 
 def train(count: int) -> list[Arch]:
-    """What the model is fitted to."""
+    """What the model is fitted to: one half, and the same with other accumulators."""
     bases = list(itertools.islice(_spread(TRAIN), BASES))
     small = bases[SMALL]
     deep = [small.replace(name=f"deep{TRAIN}_{n}", **at) for n, at in enumerate(DEEP)]
-    varied = itertools.islice(_varied(bases), max(count - BASES - len(deep), 0))
-    return [*bases, *deep, *varied][:count]
+    varied = itertools.islice(_varied(bases), max(count // 2 - BASES - len(deep), 0))
+    half = [*bases, *deep, *varied][: count // 2]
+    return [*half, *(_twin(arch) for arch in half)]
 
 
 def held_out(count: int) -> list[Arch]:
@@ -58,15 +59,24 @@ def held_out(count: int) -> list[Arch]:
     return list(itertools.islice(_spread(HELD_OUT), count))
 
 
+def _twin(arch: Arch) -> Arch:
+    """The architecture with other accumulators, on which few units depend."""
+    acc_bits = 24 if arch.acc_bits == 32 else 32
+    return arch.replace(name=f"{arch.name}_{acc_bits}", acc_bits=acc_bits)
+
+
 def _varied(bases: list[Arch]) -> Iterator[Arch]:
-    """The bases in turn, each with one thing changed; no two equal."""
+    """The bases in turn, each with one thing changed; no two equal but for the accumulators."""
     chance = random.Random(TRAIN)
-    seen = {base.fingerprint for base in bases}
+    seen = {_twin(base.replace(acc_bits=32)).fingerprint for base in bases}
     for number in itertools.count():
         base = bases[number % BASES]
         arch = _changed(base, CHANGES[number % len(CHANGES)], chance)
-        if arch is not None and arch.fingerprint not in seen:
-            seen.add(arch.fingerprint)
+        if arch is None:
+            continue
+        logic = _twin(arch.replace(acc_bits=32)).fingerprint
+        if logic not in seen:
+            seen.add(logic)
             yield arch.replace(name=f"varied{TRAIN}_{number}")
 
 
