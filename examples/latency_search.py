@@ -94,8 +94,8 @@ class Mixture(nn.Module):
     def weights(self, temperature: float) -> dict[str, torch.Tensor]:
         """A sample of the Gumbel-softmax."""
         return {
-            name: functional.gumbel_softmax(at, temperature)
-            for name, at in self.parameters_of.items()
+            name: functional.gumbel_softmax(self.parameters_of[name], temperature)
+            for name in LAYERS
         }
 
     def forward(self, x: torch.Tensor, weights: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -105,7 +105,7 @@ class Mixture(nn.Module):
 
     def chosen(self) -> dict[str, int]:
         """The number of each layer's foremost choice."""
-        return {name: int(at.argmax()) for name, at in self.parameters_of.items()}
+        return {name: int(self.parameters_of[name].argmax()) for name in LAYERS}
 
     def derived(self) -> nn.Module:
         """The network of the foremost choices."""

@@ -127,6 +127,8 @@ def _figures(found: Cost) -> Iterator[tuple[str, str]]:
         for size in (found.dram_read_bytes, found.dram_write_bytes, found.dram_least_bytes)
     )
     yield "DRAM", f"{read} KiB read, {written} KiB written; at least {least} KiB for any schedule"
+    through = "some come through DRAM in every inference"
+    yield "memory", f"weights and maps: {'all stay on chip' if found.resident else through}"
     spent = found.energy
     if spent is None:
         yield "energy", f"unknown: board {found.arch.board!r} has no coefficients"

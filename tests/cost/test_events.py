@@ -26,7 +26,7 @@ ARCHS = (
     PYNQ.replace(pixels=8, drain=4, in_channels=4, out_channels=16, dma_bits=128),
     PYNQ.replace(pixels=5, in_channels=16, out_channels=16, clock_mhz=100.0),
 )
-EVENT_ERROR, DRAM_ERROR, ENERGY_ERROR = 0.02, 0.02, 0.05
+EVENT_ERROR, DRAM_ERROR, ENERGY_ERROR = 0.01, 0.01, 0.03
 """Worst relative errors, of networks that stay on chip; docs/explore.md tells them."""
 
 
@@ -54,9 +54,8 @@ def counted(program) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("arch", ARCHS, ids=lambda arch: f"{arch.pixels}x{arch.out_channels}")
-@pytest.mark.parametrize("batch", [1])
-def test_events_are_those_of_the_program(arch: Arch, batch: int):
-    graph = mixed(batch)
+def test_events_are_those_of_the_program(arch: Arch):
+    graph = mixed()
     program = compile(graph, arch)
     workload, archs = Workload.of(graph), Archs.of([arch])
     found = cycles(workload, archs)
@@ -107,7 +106,7 @@ def test_many_architectures_are_each_as_alone():
         return energy(events(workload, archs, found), archs, found, coefficients).total_uj
 
     alone = np.concatenate([totals(Archs.of([arch])) for arch in ARCHS])
-    np.testing.assert_allclose(totals(Archs.of(ARCHS)), alone, rtol=0.005)
+    np.testing.assert_allclose(totals(Archs.of(ARCHS)), alone)
 
 
 def test_a_slower_clock_costs_static_energy_alone():

@@ -65,7 +65,7 @@ def test_rows_add_up_to_the_network(arch):
     table = table_of(NETWORK, arch)
     found = cycles(Workload.of_network(simplify(chain(*NETWORK))), Archs.of([arch]))
     assert table.total(dict.fromkeys(table.layers, 0), "cycles") == pytest.approx(
-        float(found.total[0]), rel=0.03
+        float(found.total[0]), rel=0.01
     )
 
 
@@ -74,7 +74,7 @@ def test_inner_rows_are_the_layers_of_the_network():
     found = cycles(Workload.of_network(simplify(chain(*NETWORK))), Archs.of([PYNQ]))
     for number in range(1, len(NETWORK) - 1):
         row = table.layers[f"layer{number}"][0]
-        assert row.cycles == pytest.approx(float(found.layers[number, 0]), rel=0.02)
+        assert row.cycles == pytest.approx(float(found.layers[number, 0]), rel=0.01)
         assert row.latency_ms == pytest.approx(row.cycles / PYNQ.clock_mhz / 1000)
 
 
