@@ -75,7 +75,7 @@ def test_the_three_of_cifar10_differ_in_what_they_vary(
     sides = [spaces[name] for name in CIFAR10]
     assert set(sides[0].names) == set(sides[1].names) | set(sides[2].names)
     assert not set(sides[1].names) & set(sides[2].names)
-    assert len(sides[1]) and len(sides[2])
+    assert all(len(side) for side in sides)
     for at in sides[2].parameters:
         wanted = getattr(joint.base, at.name.removeprefix("hardware."))
         assert wanted in at.values, f"the preset's {at.name} is not in the space"

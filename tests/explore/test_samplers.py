@@ -131,6 +131,17 @@ def test_a_space_of_few_points_does_not_stop_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["nsga2", "nsga3"])
+def test_evolution_goes_on_from_good_points_that_it_is_told(name: str) -> None:
+    chance = run(made("random"), 600)
+    values, violation = judged(chance)
+    best = np.argsort(np.where(violation == 0, values.sum(axis=1), np.inf))[:10]
+    at = made(name)
+    at.tell(chance[best], values[best], violation[best])
+    children, drawn = at.ask(20), made("random").ask(20)
+    assert np.nanmean(judged(children)[0]) < np.nanmean(judged(drawn)[0])
+
+
+@pytest.mark.parametrize("name", ["nsga2", "nsga3"])
 def test_evolution_proposes_a_point_once(name: str) -> None:
     points = run(made(name), 600)
     assert len(np.unique(points, axis=0)) == 600
@@ -146,6 +157,15 @@ def test_the_grid_is_every_point_once(seed: int) -> None:
     assert np.array_equal(np.unique(points, axis=0), allowed)
     assert len(points) == len(allowed)
     assert at.ask(5).shape == (0, len(space))
+
+
+def test_the_grid_leaves_out_what_was_told() -> None:
+    space = Space((SPACE.parameters[0], *SPACE.parameters[5:]), SPACE.rules)
+    whole = made("grid", space=space).ask(1000)
+    at = made("grid", space=space)
+    foreign = np.concatenate([whole[100:101], whole[:3]])
+    at.tell(foreign, np.zeros((4, OBJECTIVES)), np.zeros(4))
+    assert np.array_equal(at.ask(1000), np.delete(whole, [0, 1, 2, 100], axis=0))
 
 
 def test_the_grid_begins_everywhere() -> None:

@@ -5,8 +5,9 @@ Evolutionary Computation 6(2), 2002. NSGA-III: K. Deb, H. Jain, the same 18(4), 
 selection is that of pymoo and moocore; a point is a row of an array from one end to the other,
 since an object for each (pymoo's own loop) takes longer than a closed form takes to judge it.
 
-A generation is ``population`` told points, whichever they are and however many a call brings;
-whoever asks before it is complete gets more children of the one before. The numbers that a
+A generation is ``population`` told points, half as many for the first, whichever they are and
+however many a call brings; whoever asks before it is complete gets more children of the one before.
+So a search that is first told good points goes on from them. The numbers that a
 proposal is drawn from follow from the seed and from how many points were told and asked for since:
 so a sampler that is told a history again goes on alike.
 """
@@ -75,11 +76,12 @@ class EvolutionSampler:
         self._known.update(map(bytes, np.ascontiguousarray(points)))
         told = _Generation(points, values, violation)
         while len(told):
-            missing = self._size - sum(map(len, self._waiting))
+            size = self._size if len(self._parents) else (self._size + 1) // 2
+            missing = size - sum(map(len, self._waiting))
             self._waiting.append(told.take(slice(missing)))
             self._told += len(self._waiting[-1])
             told = told.take(slice(missing, None))
-            if sum(map(len, self._waiting)) == self._size:
+            if sum(map(len, self._waiting)) == size:
                 self._advance()
         self._asked = 0
 

@@ -30,27 +30,25 @@ class GridSampler:
         while math.gcd(self._factor, size) != 1:
             self._factor += 1
         self._offset = round(size * generator.random())
-        self._next = 0  # of S, forbidden ones counted
-        self._given = self._told = 0
+        self._next = 0  # of S
+        self._told: set[bytes] = set()
 
     def ask(self, count: int) -> IntArray:
-        """The next points."""
-        found = np.empty((0, len(self._space)), np.int64)
-        while len(found) < count and self._next < self._space.size:
-            end = min(self._next + count - len(found), self._space.size)
+        """The next points that nobody told of."""
+        found: list[IntArray] = []
+        while (missing := count - len(found)) and self._next < self._space.size:
+            end = min(self._next + missing, self._space.size)
             points = np.array([self._point(number) for number in range(self._next, end)], np.int64)
             allowed = (self._space.repair(points) == points).all(axis=1)
-            found, self._next = np.concatenate([found, points[allowed]]), end
-        self._given += len(found)
-        return found
+            found += [point for point in points[allowed] if point.tobytes() not in self._told]
+            self._next = end
+        return np.array(found, np.int64).reshape(len(found), len(self._space))
 
     def tell(self, points: IntArray, values: FloatArray, violation: FloatArray) -> None:
-        """What was told is counted: a fresh sampler goes on behind it."""
+        """What was told is not proposed: a fresh sampler goes on behind it."""
         self._space.check(points)
         check_told(points, values, violation, self._objectives)
-        self._told += len(points)
-        if self._told > self._given:
-            self.ask(self._told - self._given)
+        self._told.update(map(bytes, np.ascontiguousarray(points)))
 
     def _point(self, number: int) -> list[int]:
         rest = (self._factor * number + self._offset) % self._space.size
