@@ -8,6 +8,7 @@ weights and architecture parameters together. At price 0 accuracy alone decides.
 """
 
 import argparse
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -115,22 +116,43 @@ class Mixture(nn.Module):
 def search(latency: ExpectedLatency, price: float, epochs: int, seed: int) -> Mixture:
     """Train weights and architecture parameters; ``price`` is loss per unit of latency."""
     torch.manual_seed(seed)
+    model = Mixture()
+    optimizer = torch.optim.Adam(
+        [
+            {"params": list(model.choices.parameters()), "lr": RATE},
+            {"params": list(model.parameters_of.parameters()), "lr": 5 * RATE},
+        ]
+    )
+    for epoch in range(epochs):
+        cooled = epoch / max(1, epochs - 1)
+        temperature = TEMPERATURE[0] * (TEMPERATURE[1] / TEMPERATURE[0]) ** cooled
+        for images, labels in batches(seed):
+            weights = model.weights(temperature)
+            loss = functional.cross_entropy(model(images, weights), labels)
+            step(optimizer, loss + price * latency(weights))
+    return model
+
+
+def train(network: nn.Module, epochs: int, seed: int) -> None:
+    """Train the derived network's weights on."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
+    for _ in range(epochs):
+        for images, labels in batches(seed):
+            step(optimizer, functional.cross_entropy(network(images), labels))
+
+
+def batches(seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The training images in a random order."""
     data = digits.load(seed)
     images, labels = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels)
-    model = Mixture()
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
-    optimizer.param_groups[0]["params"] = list(model.choices.parameters())
-    optimizer.add_param_group({"params": list(model.parameters_of.parameters()), "lr": 5 * RATE})
-    for epoch in range(epochs):
-        warm = TEMPERATURE[0] * (TEMPERATURE[1] / TEMPERATURE[0]) ** (epoch / max(1, epochs - 1))
-        for batch in torch.randperm(len(images)).split(BATCH):
-            weights = model.weights(warm)
-            loss = functional.cross_entropy(model(images[batch], weights), labels[batch])
-            loss = loss + price * latency(weights)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return model.eval()
+    for batch in torch.randperm(len(images)).split(BATCH):
+        yield images[batch], labels[batch]
+
+
+def step(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 
 def main() -> None:
@@ -145,6 +167,8 @@ def main() -> None:
     table = latency_table(LAYERS, arch)
     model = search(ExpectedLatency(table), given.price, given.epochs, given.seed)
     network, data = model.derived(), digits.load(given.seed)
+    train(network, given.epochs, given.seed)
+    network.eval()
     with torch.no_grad():
         found = network(torch.from_numpy(data.test_images)).argmax(1).numpy()
     for name, number in model.chosen().items():
