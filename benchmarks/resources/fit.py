@@ -30,15 +30,15 @@ TERMS: dict[str, tuple[str, ...]] = {
         "one", "M*N", "blocks*M*N", "later*M*N", "later*M*N*k", "D*M", "P*N", "P*N*acc",
         "blocks*k", "M*N*k", "D*M*acc", "blocks", "later*k",
     ),
-    "post": ("one", "M", "D", "D*M", "D*M*acc", "table_choices"),
+    "post": ("one", "M", "D*M", "D*M*acc", "table_choices"),
     "act": (
-        "one", "R", "R*P", "R*P*M", "R*P*row_bits", "R*D*M*turn", "P*M*region", "D*M*region",
-        "M*region", "R*M", "R*row_bits", "R*P*drained*row_bits", "R*P*drained*M", "P*M", "D*M",
-        "R*D*M", "R*P*drained", "R*D", "act_luts", "act_registers", "act_choices",
+        "one", "R", "R*P", "R*P*M", "R*P*row_bits", "R*M", "R*row_bits", "R*P*drained*row_bits",
+        "R*P*drained*M", "P*M", "D*M", "R*P*drained", "R*D", "R*D*M*odd", "act_luts",
+        "act_registers", "act_choices",
     ),
     "source": (
-        "one", "P", "P*M", "P*M*turn", "P*row_bits", "P*bank_bits", "D", "row_bits", "M*late",
-        "M*early", "blocks", "later*k", "blocks*k",
+        "one", "P", "P*M", "P*M*odd", "P*row_bits", "P*bank_bits", "D", "row_bits", "M*late",
+        "M*early", "blocks", "later*k", "blocks*k", "P*odd",
     ),
     "drain": (
         *CONTROL, "D", "D*row_bits", "D*bank_bits", "P", "D*D", "R*D", "k", "blocks*k",
@@ -54,6 +54,16 @@ TERMS: dict[str, tuple[str, ...]] = {
     "run": ("one",), "codesign_top": ("one", "wide"), "calc": ("one", "P"),
 }  # fmt: skip
 """Unit -> terms that may explain it: products of ``codesign.cost.resources.parameters``."""
+KNOWN: dict[tuple[str, str], dict[str, float]] = {
+    ("act", "lut"): {
+        "R*P*row_bits": 1, "P*M*region": 8, "D*M*region": 8, "M*region": 8, "R*D*M*turn": 8,
+        "R*P*drained*M": 4, "R*P*drained*row_bits": 0.5, "act_luts": 1,
+    },
+    ("source", "lut"): {"P*M": 8, "P*M*turn": 8, "M*late": 8},
+    ("memories", "lut"): {"luts": 1},
+}  # fmt: skip
+"""What the hardware says (``hw/act.py``, ``hw/source.py``): a LUT for every bit that is chosen,
+eight times M bits in a word. The other terms explain what is left."""
 Line = dict[str, Any]
 
 
@@ -105,7 +115,10 @@ def fitted_units(data: Data, family: str, resource: str) -> tuple[dict[str, floa
     report = []
     for unit, names in TERMS.items():
         columns, target = data.of(unit, "xc7", resource)
-        found = nonnegative(names, columns, target)
+        known = KNOWN.get((unit, resource), {})
+        found = nonnegative(names, columns, target - predicted(known, columns))
+        for name, value in known.items():
+            found[name] = found.get(name, 0.0) + value
         if family != "xc7" and unit in DIFFERENT:
             columns, target = data.of(unit, family, resource)
             factor = float((target / predicted(found, columns)).mean()) if len(target) else 1.0

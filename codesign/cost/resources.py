@@ -127,8 +127,8 @@ def parameters(archs: Archs, taken: Mapping[str, Memories]) -> dict[str, IntArra
     """What terms are products of, each [A].
 
     The letters of docs/machine.md and sizes of addresses in bits; ``blocks`` of lanes, ``adders``
-    behind the chains of an output, LUTs that ``turn`` a bank's bit to a lane or choose a
-    ``region``'s, pixels of ``early`` and ``late`` lane blocks (which wait less than three cycles or
+    behind the chains of an output, LUTs that ``turn`` a bank's bit to a lane (``odd`` where P is no
+    power of two) or choose a ``region``'s, pixels of ``early`` and ``late`` lane blocks (which wait less than three cycles or
     more), bits of LOAD's ``word``; of memories the LUTs, the registers behind these, and the
     choices between stacked primitives.
     """
@@ -146,6 +146,7 @@ def parameters(archs: Archs, taken: Mapping[str, Memories]) -> dict[str, IntArra
         "later": archs.pixels // archs.drain - 1,
         "adders": m // CHAIN_LENGTH - 1,
         "turn": _turn_luts(archs.pixels),
+        "odd": (archs.pixels & (archs.pixels - 1) > 0).astype(np.int64),
         "region": _chosen_luts(archs.regions),
         "early": early,
         "late": late,
