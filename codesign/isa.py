@@ -274,7 +274,8 @@ Layout = tuple[tuple[str, int, int, int, int], ...]
 
 
 @lru_cache
-def _layout_of(fields: tuple[Field, ...]) -> Layout:
+def layout(fields: tuple[Field, ...]) -> Layout:
+    """The fields as those need them who pack many records."""
     return tuple(
         (field.name, position, (1 << field.bits) - 1, *field.range)
         for field, position in offsets(fields)
@@ -289,19 +290,19 @@ def pack(fields: tuple[Field, ...], values: Mapping[str, int], what: str = "reco
     EncodingError
         A value is missing, unknown, no integer, or does not fit its field.
     """
-    return _pack(_layout_of(fields), values, what)
+    return _pack(layout(fields), values, what)
 
 
-def _pack(layout: Layout, values: Mapping[str, int], what: str) -> int:
+def _pack(fields: Layout, values: Mapping[str, int], what: str) -> int:
     word = 0
-    for name, position, mask, low, high in layout:
+    for name, position, mask, low, high in fields:
         value = values.get(name)
         if type(value) is int and low <= value <= high:
             word |= (value & mask) << position
         else:
             word |= (_checked(name, values, low, high, what) & mask) << position
-    if len(values) > len(layout):
-        names = [name for name, *_ in layout]
+    if len(values) > len(fields):
+        names = [name for name, *_ in fields]
         unknown = sorted(values.keys() - set(names))
         raise EncodingError(f"{what} has no field {unknown[0]!r}; its fields are {names}")
     return word
@@ -338,22 +339,23 @@ def pack_parameter(values: Mapping[str, int], what: str = "parameter") -> int:
 
 def unpack(fields: tuple[Field, ...], word: int) -> dict[str, int]:
     """The inverse of ``pack``."""
-    return _unpack(_layout_of(fields), word)
+    return _unpack(layout(fields), word)
 
 
-def _unpack(layout: Layout, word: int) -> dict[str, int]:
+def _unpack(fields: Layout, word: int) -> dict[str, int]:
     values = {}
-    for name, position, mask, _, high in layout:
+    for name, position, mask, _, high in fields:
         value = word >> position & mask
         values[name] = value if value <= high else value - mask - 1
     return values
 
 
-_LAYOUTS = {opcode: _layout_of(fields) for opcode, fields in LAYOUTS.items()}
+_LAYOUTS = {opcode: layout(fields) for opcode, fields in LAYOUTS.items()}
 _ZEROS = {
     opcode: dict.fromkeys([field.name for field in fields[1:]], 0)
     for opcode, fields in LAYOUTS.items()
 }
+_OPCODES = {int(opcode): opcode for opcode in Opcode}
 _WIDTHS = {opcode: width(fields) for opcode, fields in LAYOUTS.items()}
 
 
@@ -398,21 +400,25 @@ def decode(data: bytes) -> Instruction:
     return _decode(bytes(data))
 
 
+def opcode(data: bytes) -> Opcode | None:
+    """The opcode of an instruction in memory, None if it is illegal."""
+    return _OPCODES.get(data[0] & _OPCODE.range[1])
+
+
 @lru_cache(maxsize=1024)
 def _decode(data: bytes) -> Instruction:
     if len(data) != INSTRUCTION_BYTES:
         raise EncodingError(f"an instruction has {INSTRUCTION_BYTES} bytes, not {len(data)}")
     word = int.from_bytes(data, "little")
-    try:
-        opcode = Opcode(word & 0xF)
-    except ValueError:
+    kind = opcode(data)
+    if kind is None:
         raise EncodingError(
             f"opcode {word & 0xF} is illegal; legal are {[f'{int(o)} {o.name}' for o in Opcode]}"
-        ) from None
-    if word >> _WIDTHS[opcode]:
-        raise EncodingError(
-            f"{opcode.name} has bits set above its last field (bit {word.bit_length() - 1})"
         )
-    values = _unpack(_LAYOUTS[opcode], word)
+    if word >> _WIDTHS[kind]:
+        raise EncodingError(
+            f"{kind.name} has bits set above its last field (bit {word.bit_length() - 1})"
+        )
+    values = _unpack(_LAYOUTS[kind], word)
     del values["opcode"]
-    return Instruction(opcode, MappingProxyType(values))
+    return Instruction(kind, MappingProxyType(values))

@@ -7,7 +7,7 @@ list of pairs with weights, about the cycles lost; rows are the lowest or highes
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -158,42 +158,75 @@ def allocate(
         if one != other:
             weights[one][other] = max(weights[one].get(other, 0), weight)
             weights[other][one] = weights[one][other]
-    beam = [_State(0.0, [], None)]
+    beam = [_State(0.0, ((),) * arch.regions, None)]
     for name in names:
-        rows, now = storages[name[0]].rows, lifetimes.of[name].first
-        grown: list[tuple[float, _State, Place]] = []
+        life, rows = lifetimes.of[name], storages[name[0]].rows
+        step = _Step(arch, life.first, rows, weights[name])
+        grown: list[tuple[float, _State, int, int]] = []
         for state in beam:
-            alive = [at for at in state.alive if at.last >= now]
-            state = replace(state, alive=alive)
-            for region in range(arch.regions):
-                beside = [at for at in alive if at.place.region == region]
-                extra = sum(weights[name].get(at.name, 0) for at in beside)
-                if extra < NEVER:
-                    for row in _rows(arch, beside, rows):
-                        height = (row + rows) / arch.act_depth
-                        grown.append((state.cost + extra + height, state, Place(region, row)))
+            for region, maps in enumerate(state.regions):
+                extra, starts = step.of(maps)
+                for row in starts if extra < NEVER else ():
+                    height = (row + rows) / arch.act_depth
+                    grown.append((state.cost + extra + height, state, region, row))
         if not grown:
             raise CapacityError(_too_large(network, arch, storages, lifetimes.of, name))
         best = sorted(grown, key=lambda at: at[0])[:_BEAM]
-        last = lifetimes.of[name].last
         beam = [
             _State(
                 cost,
-                [*state.alive, _Alive(name, place, place.row + rows, last)],
-                (name, place, state.past),
+                step.with_map(state.regions, region, _Alive(row, row + rows, life.last, name)),
+                (name, Place(region, row), state.past),
             )
-            for cost, state, place in best
+            for cost, state, region, row in best
         ]
     return dict(beam[0].decisions())
 
 
 class _Alive(NamedTuple):
-    """A map with its place, the row behind it and the last step that accesses it."""
+    """A map in rows [row, end) of its region, and the last step that accesses it."""
 
-    name: Key
-    place: Place
+    row: int
     end: int
     last: int
+    name: Key
+
+
+_Maps = tuple[_Alive, ...]
+"""What lies in a region, by rows."""
+
+
+class _Step:
+    """Placing one map: what each region offers. States share regions, so each is judged once."""
+
+    def __init__(self, arch: Arch, now: int, rows: int, weights: Mapping[Key, int]) -> None:
+        self._arch, self._now, self._rows, self._weights = arch, now, rows, weights
+        self._known: dict[int, tuple[int, tuple[int, ...]]] = {}
+
+    def of(self, maps: _Maps) -> tuple[int, tuple[int, ...]]:
+        """What sharing the region costs, and where the map could begin: the lowest and the highest
+        free rows that hold it."""
+        if id(maps) not in self._known:
+            alive = self._alive(maps)
+            extra = sum(self._weights.get(at.name, 0) for at in alive)
+            self._known[id(maps)] = extra, self._starts(alive)
+        return self._known[id(maps)]
+
+    def with_map(self, regions: tuple[_Maps, ...], region: int, new: _Alive) -> tuple[_Maps, ...]:
+        """The regions with the map in one of them, which has forgotten the maps no longer alive."""
+        maps = tuple(sorted((*self._alive(regions[region]), new)))
+        return (*regions[:region], maps, *regions[region + 1 :])
+
+    def _alive(self, maps: _Maps) -> _Maps:
+        return tuple(at for at in maps if at.last >= self._now)
+
+    def _starts(self, alive: _Maps) -> tuple[int, ...]:
+        found, free = [], 0
+        for first, last in (*(at[:2] for at in alive), (self._arch.act_depth,) * 2):
+            if first - free >= self._rows:
+                found += [free, first - self._rows]
+            free = max(free, last)
+        return tuple(sorted({found[0], found[-1]})) if found else ()
 
 
 _Past = tuple[Key, Place, "_Past | None"]
@@ -202,10 +235,10 @@ _Past = tuple[Key, Place, "_Past | None"]
 
 @dataclass(frozen=True)
 class _State:
-    """A partial allocation: places of the maps alive, and all decisions that led to it."""
+    """A partial allocation: what lies in each region, and all decisions that led to it."""
 
     cost: float
-    alive: list[_Alive]
+    regions: tuple[_Maps, ...]
     past: _Past | None
 
     def decisions(self) -> Iterator[tuple[Key, Place]]:
@@ -213,21 +246,6 @@ class _State:
         while past is not None:
             name, place, past = past
             yield name, place
-
-
-def _rows(arch: Arch, beside: Sequence[_Alive], rows: int) -> Iterator[int]:
-    """The lowest and the highest free rows of a region that hold a map of ``rows``."""
-    low = high = None
-    free = 0
-    taken = sorted((at.place.row, at.end) for at in beside)
-    for first, last in (*taken, (arch.act_depth, arch.act_depth)):
-        if first - free >= rows:
-            low, high = free if low is None else low, first - rows
-        free = max(free, last)
-    if low is not None and high is not None:
-        yield low
-        if high != low:
-            yield high
 
 
 def _too_large(

@@ -15,21 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign import isa
-from codesign.arch import Arch
+from codesign.arch import TAP_ENTRY_BITS, Arch
 from codesign.compiler.resident import Resident
 from codesign.compiler.schedule import Step
 from codesign.errors import CapacityError, EncodingError
 from codesign.isa import TOKEN_PEERS, Base, Instruction, Mode, Opcode, Target, Unit
 from codesign.reference.calc import Walk, walk
-from codesign.reference.memory import IntArray, Transfer, depth, depthwise_words, unpack_all
+from codesign.reference.memory import IntArray, Taps, Transfer, depth, depthwise_words
 from codesign.reference.timing import CalcCycles, calc_cycles
 
 _UNITS = {Opcode.LOAD: Unit.LOAD, Opcode.CALC: Unit.CALC, Opcode.SAVE: Unit.SAVE}
 _NEVER = -(1 << 40)
-
-
-Taps = dict[str, IntArray]
-"""``isa.TAP_ENTRY`` of an instruction's taps."""
 
 
 _DRAM = None
@@ -48,11 +44,11 @@ class _Access:
 
 def resident_taps(resident: Resident) -> Callable[[Step, Instruction], Taps]:
     """The taps of instructions on what part ``setup`` has loaded."""
-    taps = unpack_all(isa.TAP_ENTRY, np.frombuffer(resident.contents[Target.TAP], "<u8"))
+    words, size = resident.contents[Target.TAP], TAP_ENTRY_BITS // 8
 
     def of(_: Step, instruction: Instruction) -> Taps:
-        first = instruction["tap_base"]
-        return {name: at[first : first + instruction["taps"]] for name, at in taps.items()}
+        first = instruction["tap_base"] * size
+        return Taps.of(words[first : first + instruction["taps"] * size])
 
     return of
 
@@ -138,9 +134,9 @@ def _make(step: Step, **more: int) -> Instruction:
 def _calc_accesses(instruction: Instruction, path: Walk) -> Iterator[_Access]:
     yield _Access((Target.ACT, instruction["src_region"]), path.grid.reads.words, False)
     if path.residual is not None:
-        words = path.residual[:, path.written].ravel()
+        words = path.residual.ravel()
         yield _Access((Target.ACT, instruction["res_region"]), words, False)
-    words = path.destination[:, path.written].ravel()
+    words = path.destination.ravel()
     yield _Access((Target.ACT, instruction["dst_region"]), words, True)
 
 
@@ -227,19 +223,21 @@ class _Pipeline:
             if (self._written[source][reads.words] >= when).any():
                 return True
         if path.residual is not None and cycles.residual is not None:
-            words = path.residual[:, path.written]
-            if (self._written[i["res_region"]][words] >= cycles.residual[:, path.written]).any():
+            words = path.residual
+            if (
+                self._written[i["res_region"]][words] >= path.grid.of_written(cycles.residual)
+            ).any():
                 return True
-        words = path.destination[:, path.written]
-        return bool((self._residual_read[target][words] > cycles.write[:, path.written]).any())
+        words = path.destination
+        return bool((self._residual_read[target][words] > path.grid.of_written(cycles.write)).any())
 
     def _record(self, i: Instruction, path: Walk, cycles: CalcCycles) -> None:
-        words = path.destination[:, path.written]
-        self._written[i["dst_region"]][words] = cycles.write[:, path.written]
+        words = path.destination
+        self._written[i["dst_region"]][words] = path.grid.of_written(cycles.write)
         if path.residual is not None and cycles.residual is not None:
             region = i["res_region"]
-            words = path.residual[:, path.written]
-            self._residual_read[region][words] = cycles.residual[:, path.written]
+            words = path.residual
+            self._residual_read[region][words] = path.grid.of_written(cycles.residual)
             self._residual_port[region] = int(cycles.residual.max())
         self._next = cycles.slot_end
         self._results = int(cycles.write.max())

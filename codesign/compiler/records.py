@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.arith import SHIFT_MAX, SHIFT_MIN, TWICE_SHIFT_MIN
-from codesign.isa import PARAM_RECORD, Field, offsets, pack, pack_parameter
+from codesign.isa import PARAM_RECORD, Field, layout, pack, pack_parameter
 
 Words = npt.NDArray[np.uint64]
 """Records of up to 64 bits, lowest byte first in memory ("<u8")."""
@@ -26,11 +26,10 @@ def pack_all(fields: Sequence[Field], columns: Columns, what: str = "record") ->
     """
     words: Words = np.zeros(len(columns[fields[0].name]), "<u8")
     fit = True
-    for field, position in offsets(tuple(fields)):
-        values, (low, high) = columns[field.name], field.range
-        fit = fit and bool((values >= low).all() and (values <= high).all())
-        mask = np.uint64((1 << field.bits) - 1)
-        words |= (values.astype(np.uint64) & mask) << np.uint64(position)
+    for name, position, mask, low, high in layout(tuple(fields)):
+        values = columns[name]
+        fit = fit and bool(values.min() >= low and values.max() <= high)
+        words |= (values.astype(np.uint64) & np.uint64(mask)) << np.uint64(position)
     if not fit:
         for record in _records(fields, columns):
             pack(tuple(fields), record, what)

@@ -5,7 +5,7 @@ Equal contents are stored once, whichever instructions use them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +88,7 @@ def pack_resident(network: Network, arch: Arch, storages: Mapping[str, Storage])
         source, taps = storages[layer.source], memories[Target.TAP]
         pitch = grid_width(network, arch, storages, layer)
         known: dict[tuple[Tap, ...], int] = {}
+        parameters = parameter_words(layer.blocks)
         for number, block in enumerate(layer.blocks):
             by_run = {
                 run: taps.put(run_taps(arch, layer, block, run, source).tobytes())
@@ -98,7 +99,7 @@ def pack_resident(network: Network, arch: Arch, storages: Mapping[str, Storage])
                 known[block.taps] = taps.put(words.tobytes())
             addresses[layer.name, number] = Addresses(
                 wgt=memories[Target.WGT].put(weight_words(arch, layer.mode, block)),
-                param=memories[Target.PARAM].put(parameter_words(block)),
+                param=memories[Target.PARAM].put(parameters[number]),
                 tap=known.get(block.taps, 0),
                 table=table,
                 taps=by_run,
@@ -167,7 +168,11 @@ def packed_pairs(weights: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
     return packed
 
 
-def parameter_words(block: Block) -> bytes:
-    """A block's words of PARAM."""
-    columns = {field.name: getattr(block, field.name) for field in PARAM_RECORD}
-    return pack_parameters(columns).tobytes()
+def parameter_words(blocks: Sequence[Block]) -> list[bytes]:
+    """Each block's words of PARAM."""
+    columns = {
+        field.name: np.concatenate([getattr(block, field.name) for block in blocks])
+        for field in PARAM_RECORD
+    }
+    ends = np.cumsum([len(block.bias) for block in blocks])[:-1]
+    return [words.tobytes() for words in np.split(pack_parameters(columns), ends)]

@@ -16,7 +16,7 @@ from codesign.arch import Arch
 from codesign.errors import ProgramError
 from codesign.isa import Instruction, Mode, Target
 from codesign.reference.grid import BoolArray, Grid, grid_of
-from codesign.reference.memory import IntArray, Memories, depthwise_words
+from codesign.reference.memory import IntArray, Memories, Taps, depthwise_words
 
 _BIAS_BITS = 32
 
@@ -30,9 +30,9 @@ class Walk:
     grid:
         What it reads.
     destination:
-        [planes, groups, P], meaningful where ``written``.
+        [planes, written pixels]: where results go.
     residual:
-        Likewise, or None.
+        [planes, written pixels]: what is added to them, or None.
     """
 
     grid: Grid
@@ -56,31 +56,29 @@ class Walk:
         return self.grid.written
 
 
-def walk(arch: Arch, instruction: Instruction, taps: dict[str, IntArray]) -> Walk:
+def walk(arch: Arch, instruction: Instruction, taps: Taps) -> Walk:
     """Follow the grid. Destination and residual may leave their region: see ``faults``."""
     i = instruction
     grid = grid_of(arch, i, taps)
-    pixel = np.arange(i["groups"] * arch.pixels, dtype=np.int64).reshape(-1, arch.pixels)
-    y, x = np.divmod(pixel, i["grid_width"])
-    y += i["y_start"]
-    return Walk(
-        grid, _map(arch, i, "dst", y, x), _map(arch, i, "res", y, x) if i["residual"] else None
-    )
+    y, x = np.divmod(grid.pixels, i["grid_width"])  # from y_start on
+    residual = _map(arch, i, "res", y, x) if i["residual"] else None
+    return Walk(grid, _map(arch, i, "dst", y, x), residual)
 
 
 def _map(arch: Arch, i: Instruction, prefix: str, y: IntArray, x: IntArray) -> IntArray:
-    """Words of output pixels (y, x) in that prefix's map, for every block: [planes, *y.shape]."""
+    """Words of output pixels, ``y`` lines below y_start, for every block: [planes, pixels]."""
     lanes = arch.pixels
     pitch = i[f"{prefix}_pitch_bank"] + i[f"{prefix}_pitch_row"] * lanes
     first = i[f"{prefix}_bank"] + i[f"{prefix}_row"] * lanes
     if i[f"{prefix}_split"]:
-        phase = 2 * (y & 1) + (x & 1)
-        word = ((y >> 1) - (i["y_start"] >> 1)) * pitch + (x >> 1) + (x & 1) * arch.phase_skew
-        word = word + phase * i[f"{prefix}_phase_rows"] * lanes
+        y = y + i["y_start"]
+        odd = x & 1
+        word = ((y >> 1) - (i["y_start"] >> 1)) * pitch + (x >> 1) + odd * arch.phase_skew
+        word += (2 * (y & 1) + odd) * (i[f"{prefix}_phase_rows"] * lanes)
     else:
-        word = (y - i["y_start"]) * pitch + x
-    blocks = np.arange(i["planes"], dtype=np.int64) * i[f"{prefix}_plane_rows"] * lanes
-    return np.asarray(first + blocks[:, None, None] + word)
+        word = y * pitch + x
+    blocks = np.arange(i["planes"], dtype=np.int64) * (i[f"{prefix}_plane_rows"] * lanes) + first
+    return np.asarray(blocks[:, None] + word)
 
 
 def weights(memories: Memories, instruction: Instruction) -> IntArray | None:
@@ -109,16 +107,16 @@ def matters(memories: Memories, instruction: Instruction) -> BoolArray:
 def check_places(arch: Arch, index: int, path: Walk) -> None:
     """Raise ``ProgramError`` for pixels outside their region: the machine does not check them."""
     for name, words in (("destination", path.destination), ("residual", path.residual)):
-        if words is None or not path.written.any():
+        if words is None or not words.size:
             continue
-        last = int(words[:, path.written].max())
+        last = int(words.max())
         if last >= arch.act_region_words:
             raise ProgramError(
                 f"instruction {index} (CALC): its {name} reaches pixel {last} of a region of "
                 f"{arch.act_region_words}; place the map lower"
             )
         if arch.drain > 1:
-            _check_banks(arch, index, name, words, path.written)
+            _check_banks(arch, index, name, words, path.grid)
 
 
 def check_shifts(index: int, i: Instruction, memories: Memories) -> None:
@@ -136,10 +134,12 @@ def check_shifts(index: int, i: Instruction, memories: Memories) -> None:
         )
 
 
-def _check_banks(arch: Arch, index: int, name: str, words: IntArray, written: BoolArray) -> None:
+def _check_banks(arch: Arch, index: int, name: str, words: IntArray, grid: Grid) -> None:
     """The pixels of a drain step are accessed in one cycle: no two may share a bank."""
-    steps = (*words.shape[:-1], arch.pixels // arch.drain, arch.drain)
-    banks = np.where(written, words % arch.pixels, -1 - np.arange(arch.pixels)).reshape(steps)
+    idle = -1 - np.arange(arch.pixels, dtype=np.int64)
+    banks = np.tile(idle, (len(words), len(grid.written)))
+    banks[:, grid.pixels] = words % arch.pixels
+    banks = banks.reshape(-1, arch.drain)
     ordered = np.sort(banks, axis=-1)
     if (ordered[..., 1:] == ordered[..., :-1]).any():
         raise ProgramError(
@@ -168,10 +168,10 @@ def execute(memories: Memories, instruction: Instruction, path: Walk, w: IntArra
         record = {name: value[block] for name, value in parameters.items()}
         r = None
         if path.residual is not None:
-            r = act[i["res_region"]][path.residual[block][path.written]].astype(np.int64)
+            r = act[i["res_region"]][path.residual[block]].astype(np.int64)
         results.append(_post(i, sums, record, r, table))
     for block, q in enumerate(results):
-        act[i["dst_region"]][path.destination[block][path.written]] = q.astype(np.int8)
+        act[i["dst_region"]][path.destination[block]] = q.astype(np.int8)
 
 
 def _accumulate(arch: Arch, a: npt.NDArray[np.int8], w: IntArray | None) -> IntArray:

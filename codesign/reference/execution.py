@@ -359,10 +359,10 @@ class Execution:
     def _book(self, index: int, i: Instruction, path: calc.Walk, cycles: timing.CalcCycles) -> None:
         """Reserve the ports of ACT, in cycles of the memories' address ports."""
         ports = latency.ACT_ADDRESS
-        self._write_ports[i["dst_region"]].book(cycles.write[:, path.written].ravel() + ports)
+        self._write_ports[i["dst_region"]].book(path.grid.of_written(cycles.write).ravel() + ports)
         reads = [(i["src_region"], cycles.source.ravel())]
         if cycles.residual is not None:
-            reads.append((i["res_region"], cycles.residual[:, path.written].ravel()))
+            reads.append((i["res_region"], path.grid.of_written(cycles.residual).ravel()))
         for region, wanted in reads:
             clash = self._read_ports[region].book(wanted + ports)
             if clash is not None and self.setting.hazards:

@@ -10,22 +10,23 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
 
 from codesign.arch import Arch
 from codesign.isa import Instruction
-from codesign.reference.memory import IntArray
+from codesign.reference.memory import IntArray, Taps
 
 BoolArray = npt.NDArray[np.bool_]
 _KEPT_BYTES = 32 << 20
 """Of grids that are kept for the next instruction that has the same."""
-_FIELDS = (
+_told = itemgetter(
     "groups", "grid_width", "y_start", "src_bank", "src_row", "in_height", "in_width",
     "out_height", "out_width",
 )  # fmt: skip
-"""What tells a CALC's grid, but for its taps."""
+"""The fields that tell a CALC's grid, but for its taps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,15 @@ class Grid:
     inside: BoolArray
     stray: BoolArray
     written: BoolArray
+
+    @cached_property
+    def pixels(self) -> IntArray:
+        """The numbers of the grid pixels that are written."""
+        return np.asarray(np.flatnonzero(self.written), np.int64)
+
+    def of_written(self, values: IntArray) -> IntArray:
+        """Of values [planes, groups, P] those of written pixels, [planes, written pixels]."""
+        return values.reshape(len(values), -1).take(self.pixels, axis=1)
 
     @cached_property
     def used(self) -> BoolArray:
@@ -100,12 +110,9 @@ class _Kept:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def find(self, arch: Arch, i: Instruction, taps: dict[str, IntArray]) -> Grid:
+    def find(self, arch: Arch, i: Instruction, taps: Taps) -> Grid:
         """The grid of an instruction, made where it is not kept."""
-        key = (
-            arch.pixels, arch.act_region_words, *(i[name] for name in _FIELDS),
-            *(value.tobytes() for value in taps.values()),
-        )  # fmt: skip
+        key = arch.pixels, arch.act_region_words, taps.data, *_told(i.values)
         with self._lock:
             grid = self._grids.pop(key, None)
             if grid is None:
@@ -127,12 +134,12 @@ grid_of = _KEPT.find
 """(arch, instruction, taps) -> Grid."""
 
 
-def _make(arch: Arch, i: Instruction, taps: dict[str, IntArray]) -> Grid:
+def _make(arch: Arch, i: Instruction, taps: Taps) -> Grid:
     lanes = arch.pixels
     pixel = np.arange(i["groups"] * lanes, dtype=np.int64).reshape(i["groups"], 1, lanes)
     y, x = np.divmod(pixel, i["grid_width"])
     y += i["y_start"]
-    tap = {name: value[None, :, None] for name, value in taps.items()}
+    tap = {name: value[None, :, None] for name, value in taps.fields.items()}
     first = i["src_bank"] + i["src_row"] * lanes + tap["bank"] + tap["row"] * lanes
     source = first + pixel
     stray = (source < 0) | (source >= arch.act_region_words)

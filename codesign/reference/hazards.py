@@ -143,12 +143,14 @@ class Hazards:
         source = _Accesses(
             i["src_region"], found.words, when[found.first], when[found.last], found.last // taps
         )
-        at = np.nonzero(np.broadcast_to(path.written, path.destination.shape))
-        reads, write = [source], cycles.write[at]
+        grid = path.grid
+        groups = np.tile(grid.pixels // self._arch.pixels, i["planes"])
+        reads, write = [source], grid.of_written(cycles.write).ravel()
         if path.residual is not None and cycles.residual is not None:
-            when = cycles.residual[at]
-            reads.append(_Accesses(i["res_region"], path.residual[at], when, when, at[1]))
-        writes = _Accesses(i["dst_region"], path.destination[at], write, write, at[1])
+            when = grid.of_written(cycles.residual).ravel()
+            words = path.residual.ravel()
+            reads.append(_Accesses(i["res_region"], words, when, when, groups))
+        writes = _Accesses(i["dst_region"], path.destination.ravel(), write, write, groups)
         for read in reads:
             self._read(index, read, clock)
             if read.region == writes.region:

@@ -56,12 +56,21 @@ def unpack_all(
     return values
 
 
-@lru_cache(maxsize=64)
-def _taps(data: bytes) -> dict[str, IntArray]:
-    values = unpack_all(TAP_ENTRY, np.frombuffer(data, "<u8"))
-    for value in values.values():
-        value.setflags(write=False)
-    return values
+@dataclass(frozen=True, eq=False)
+class Taps:
+    """``isa.TAP_ENTRY`` of some taps: ``data`` as in memory, ``fields`` arrays [taps]."""
+
+    data: bytes
+    fields: Mapping[str, IntArray]
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def of(data: bytes) -> Taps:
+        """Taps of TAP words; instructions in a row have the same."""
+        fields = unpack_all(TAP_ENTRY, np.frombuffer(data, "<u8"))
+        for values in fields.values():
+            values.setflags(write=False)
+        return Taps(data, fields)
 
 
 class Memories:
@@ -83,9 +92,9 @@ class Memories:
         """The words of a memory, [words, bytes]: writable, not a copy."""
         return self.act[region] if target is Target.ACT else self._others[target]
 
-    def taps(self, first: int, count: int) -> dict[str, IntArray]:
-        """``isa.TAP_ENTRY`` of ``count`` taps, an array [count] for each field."""
-        return _taps(self._others[Target.TAP][first : first + count].tobytes())
+    def taps(self, first: int, count: int) -> Taps:
+        """``count`` taps from word ``first`` on."""
+        return Taps.of(self._others[Target.TAP][first : first + count].tobytes())
 
     def parameters(
         self, first: int, count: int, names: Collection[str] | None = None

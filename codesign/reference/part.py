@@ -14,7 +14,6 @@ from codesign.reference.memory import ByteArray
 
 INDEX_BITS = 24
 """Width of an instruction's index."""
-_OPCODES = {int(opcode): opcode for opcode in Opcode}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +43,7 @@ class Part:
 
     def opcode(self, index: int) -> Opcode | None:
         """None if it is illegal."""
-        number = isa.unpack(isa.LAYOUTS[Opcode.END], self._word(index)[0])["opcode"]
-        return _OPCODES.get(number)
+        return isa.opcode(self._word(index))
 
     def decoded(self, index: int) -> Instruction:
         """An instruction; ``MachineError`` where it cannot be read, or not in this place."""

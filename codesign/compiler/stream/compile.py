@@ -6,15 +6,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from codesign import ir, isa
 from codesign.arch import ISA_VERSION, TABLE_ENTRIES, TAP_ENTRY_BITS, Arch
 from codesign.artifact import LayerSpan, Part
 from codesign.compiler.emit import Image
 from codesign.compiler.lower import copy_layer
 from codesign.compiler.network import Layer, Network
-from codesign.compiler.order import Taps, order
+from codesign.compiler.order import order
 from codesign.compiler.schedule import Buffers, Step
 from codesign.compiler.stream.choose import Context, choose, too_wide
 from codesign.compiler.stream.dram import homes, storages, with_copied_inputs
@@ -23,7 +21,7 @@ from codesign.compiler.stream.tasks import Group, StreamStep, tasks
 from codesign.compiler.transfers import aligned
 from codesign.errors import CapacityError
 from codesign.isa import INSTRUCTION_BYTES, Base, Instruction, Opcode, Target
-from codesign.reference.memory import unpack_all
+from codesign.reference.memory import Taps
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +117,7 @@ def _behind(step: StreamStep, offset: int) -> StreamStep:
 def _taps(step: Step, instruction: Instruction) -> Taps:
     if not isinstance(step, StreamStep):
         raise TypeError(f"{step!r} does not tell its taps")
-    words = np.frombuffer(step.taps, f"<u{TAP_ENTRY_BITS // 8}")
-    return unpack_all(isa.TAP_ENTRY, words[: instruction["taps"]])
+    return Taps.of(step.taps[: instruction["taps"] * TAP_ENTRY_BITS // 8])
 
 
 def _spans(

@@ -227,7 +227,7 @@ class _GroupMaker:
             "wgt_base": maker.rings[Target.WGT].need(
                 weight_words(maker.arch, layer.mode, block), calc, where
             ),
-            "param_base": maker.rings[Target.PARAM].need(parameter_words(block), calc, where),
+            "param_base": maker.rings[Target.PARAM].need(parameter_words([block])[0], calc, where),
             "tap_base": maker.rings[Target.TAP].need(taps, calc, where),
             "table": int(layer.table is not None), "table_id": maker.table(layer.table),
         }  # fmt: skip
