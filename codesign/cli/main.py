@@ -21,6 +21,7 @@ COMMANDS = {
     "overlay": "Write what a board's bitstream is built from, and build it.",
     "explain": "Tell what a program does layer by layer, and what limits it.",
     "disasm": "Print a program's instructions.",
+    "explore": "Search networks and hardware together, and verify what is found.",
     "report": "Show what an exploration found as one HTML page.",
     "calibrate": "Fit a board's energy coefficients to measured energies.",
     "bench": "Measure an architecture.",

@@ -154,7 +154,7 @@ class Designs:
 
     def _values(self, found: CostColumns, workload: Workload) -> dict[str, FloatArray]:
         count = len(found.latency_ms)
-        macs = workload.batch * np.sum([np.asarray(at.macs) for at in workload.layers], axis=0)
+        macs = workload.batch * sum(np.asarray(at.macs) for at in workload.layers)
         energy = np.full(count, np.nan) if found.energy is None else found.energy.total_uj
         values = {
             "latency_ms": found.latency_ms,

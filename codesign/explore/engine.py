@@ -2,8 +2,7 @@
 
 What a round decides follows from the seed and the rounds before, so that a sweep that was killed
 goes on as it would have: earlier rounds are read from the store, and what the lost round had
-evaluated is in the cache. (How many networks are fine-tuned follows from the time that they take,
-which differs from machine to machine.)
+evaluated is in the cache.
 """
 
 from __future__ import annotations
@@ -32,8 +31,6 @@ from codesign.explore.workers import Workers
 
 BATCH = 8
 """Networks of a round."""
-FINETUNE_SHARE = 0.6
-"""Of the time of all evaluations that fine-tuning takes, while there are networks for it."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ class Engine:
         self._models = CountedModels(models, self.counts)
         self.archive = Archive(problem, models.space)
         self.scale = self._box(limits or {})
-        self._workers, self._observe = workers, observe
+        self._observe = observe
         self._clock = _Clock()
         self._recorder = Recorder(store, problem, self.archive, self.scale, about or {})
         self._evaluator = Evaluator(workers, store.cache, self.counts, self._late, self._tick)
@@ -130,7 +127,6 @@ class Engine:
         try:
             while not self._over() and self._round():
                 pass
-            self._finish_finetuning()
             if not self.archive.designs:
                 why = ", ".join(f"{why} ({n})" for why, n in self.counts.rejected.most_common(3))
                 raise ExplorationError(f"no design of the space fits: {why or 'none was found'}")
@@ -171,37 +167,22 @@ class Engine:
         return bool(found or designs or len(proposal.points))
 
     def _finetune(self) -> list[Network]:
-        """Fine-tune the most promising networks, as far as their share of the time goes."""
-        found: list[Network] = []
-        seconds = self._evaluator.seconds
-        allowed = FINETUNE_SHARE / (1 - FINETUNE_SHARE) * seconds[False]
-        while seconds[True] <= allowed and (done := self._promote()):
-            found += done
-        return found
-
-    def _finish_finetuning(self) -> None:
-        """Where trials end the sweep: the networks that are still to be fine-tuned."""
-        while done := self._promote():
-            designs = self._surround(done, self._recorder.rounds)
-            self._commit(designs, done, np.empty((0, len(self._models.space)), np.int64))
-
-    def _promote(self) -> list[Network]:
-        """Fine-tune as many networks as there are workers; none once all of them were."""
+        """Fine-tune the round's most promising networks."""
         finetune = self.problem.fidelities.finetune
         if finetune is None or self._late():
             return []
-        count = min(finetune.top - self.counts.finetuned, self._workers.size)
         self._say("choosing what to fine-tune")
-        chosen = self._strategy.promote(count) if count > 0 else []
+        chosen = self._strategy.promote(finetune.top)
         return (
             self._evaluate(np.stack([at.point for at in chosen]), finetune.steps) if chosen else []
         )
 
     def _surround(self, networks: list[Network], number: int) -> list[Design]:
         """The best hardware of networks whose accuracies are new."""
-        if networks:
-            self._say("choosing hardware")
-        return [at for one in networks for at in self._take(self._strategy.around(one, number))]
+        if not networks:
+            return []
+        self._say("choosing hardware")
+        return self._take(self._strategy.around(networks, number))
 
     def _evaluate(self, points: IntArray, steps: int) -> list[Network]:
         """The networks of these designs, their accuracies known now."""

@@ -40,23 +40,23 @@ class HardwareSearch:
         self._every = self._all() if self._space.size <= EXHAUSTIVE else None
         self._pool = np.empty((0, len(self._columns)), np.int64)
 
-    def front(self, point: IntArray, number: int, generations: int) -> IntArray:
-        """Feasible designs [n, K] with a design's network, none of them better than another.
+    def fronts(self, points: IntArray, number: int, generations: int) -> list[IntArray]:
+        """For the network of each design [n, K], feasible designs [m, K] of it, none of them better
+        than another.
 
         Parameters
         ----------
-        point:
-            Any design with that network, [K].
         number:
             Whatever tells this search from others: the seed follows from it.
         generations:
             Of populations; all combinations are tried instead where they are few.
         """
-        tried = [self._rows(point, self._known(point))]
+        tried = [self._rows(point, self._known(point)) for point in points]
         if self._every is None and len(self._columns):
-            tried.append(self._evolve(point, tried[0], number, generations))
-        rows = np.unique(np.concatenate(tried), axis=0)
-        return self._best(rows)
+            tried = self._evolve(points, tried, number, generations)
+        if tried:
+            self._models.costs(np.concatenate(tried))  # at once: they are remembered
+        return [self._best(np.unique(rows, axis=0)) for rows in tried]
 
     def remember(self, points: IntArray) -> None:
         """Try the hardware of these designs, the first ``POOL`` of it, on the networks to come."""
@@ -87,18 +87,27 @@ class HardwareSearch:
             rows = rows[(rows[:, bound] == point[bound]).all(axis=1)]
         return rows
 
-    def _evolve(self, point: IntArray, begin: IntArray, number: int, generations: int) -> IntArray:
-        seed = mixed_seed(self._seed, "hardware", number)
-        objectives = max(len(self._objectives), 1)
-        search = sampler("nsga2", self._space, objectives, seed, self._population)
-        rows, found = begin, [begin]
-        for generation in range(generations + 1):
-            costs = self._models.costs(rows)
-            search.tell(rows[:, self._columns], self._minimised(costs), costs.violation)
-            if generation < generations:
-                rows = self._rows(point, search.ask(self._population))
-                found.append(rows)
-        return np.concatenate(found)
+    def _evolve(
+        self, points: IntArray, begin: list[IntArray], number: int, generations: int
+    ) -> list[IntArray]:
+        """All designs that populations for each network try, all networks' in step: a call of the
+        closed form takes as long for few designs as for a thousand."""
+        count = max(len(self._objectives), 1)
+        searches = [
+            sampler(
+                "nsga2", self._space, count,
+                mixed_seed(self._seed, "hardware", number, row), self._population,
+            )
+            for row in range(len(points))
+        ]  # fmt: skip
+        found = [[rows] for rows in begin]
+        for _ in range(generations):
+            self._models.costs(np.concatenate([rows[-1] for rows in found]))
+            for point, search, rows in zip(points, searches, found, strict=True):
+                costs = self._models.costs(rows[-1])
+                search.tell(rows[-1][:, self._columns], self._minimised(costs), costs.violation)
+                rows.append(self._rows(point, search.ask(self._population)))
+        return [np.concatenate(rows) for rows in found]
 
     def _minimised(self, costs: Costs) -> FloatArray:
         """[n, objectives] of the hardware's own; a constant where it has none."""

@@ -88,6 +88,10 @@ class Networks:
             self._bases[arguments] = Base(simplify(from_module(module, example, self._name)))
         return self._bases[arguments]
 
+    def adopt(self, arguments: Arguments, network: net.Network) -> None:
+        """Take a trained network as the base of its arguments: it need not be made again."""
+        self._bases[arguments] = Base(network)
+
     def module(self, arguments: Arguments) -> tuple[torch.nn.Module, torch.Tensor]:
         """What the user's function returns.
 

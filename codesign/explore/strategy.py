@@ -1,11 +1,12 @@
 """How a sweep goes about its rounds: one interface for the engine.
 
-A round first asks which designs to evaluate (``propose``), and for each network, once its accuracy
-is known, which other designs of it to take in (``around``).
+A round first asks which designs to evaluate (``propose``) and, once the accuracies of their
+networks are known, which other designs of these to take in (``around``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,8 +39,8 @@ class Strategy(Protocol):
         """The round of that number, for about ``count`` networks."""
         ...
 
-    def around(self, network: Network, number: int) -> IntArray:
-        """Feasible designs [n, K] of a network whose accuracy has just become known."""
+    def around(self, networks: Sequence[Network], number: int) -> IntArray:
+        """Feasible designs [n, K] of networks whose accuracies have just become known."""
         ...
 
     def promote(self, count: int) -> list[Network]:
@@ -71,9 +72,9 @@ class Flat:
         feasible = self._models.costs(asked).feasible
         return Proposal(asked[feasible], asked[:0], asked)
 
-    def around(self, network: Network, number: int) -> IntArray:
+    def around(self, networks: Sequence[Network], number: int) -> IntArray:
         """None but those that the sampler asked for."""
-        return network.point[None][:0]
+        return np.empty((0, len(self._models.space)), np.int64)
 
     def promote(self, count: int) -> list[Network]:
         """Networks of the front, the most accurate first."""

@@ -74,15 +74,18 @@ class Surrogate:
         designs = tried[exact]
         if not len(points) and front:  # every network is known: better hardware is left to find
             at = front[int(random.integers(len(front)))]
-            deep = self._hardware.front(at.point, number, DEEP_GENERATIONS)
+            (deep,) = self._hardware.fronts(at.point[None], number, DEEP_GENERATIONS)
             designs = np.concatenate([designs, deep])
         return Proposal(points, self._improving(designs), points)
 
-    def around(self, network: Network, number: int) -> IntArray:
-        """Its best hardware, where that adds to the front; the first of it in any case."""
-        points = self._hardware.front(network.point, number, HARDWARE_GENERATIONS)
-        better = self._improving(points)
-        return better if len(better) else points[:1]
+    def around(self, networks: Sequence[Network], number: int) -> IntArray:
+        """Their best hardware, where that adds to the front; the first of it in any case."""
+        found = []
+        given = self._points([network.point for network in networks])
+        for points in self._hardware.fronts(given, number, HARDWARE_GENERATIONS):
+            better = self._improving(points)
+            found.append(better if len(better) else points[:1])
+        return np.concatenate(found) if found else given
 
     def promote(self, count: int) -> list[Network]:
         """Those whose accuracy, once fine-tuned, is thought to add most to the front."""
