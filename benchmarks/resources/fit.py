@@ -1,9 +1,10 @@
 """Fits ``codesign/cost/resources.yaml`` to the data set: ``python -m benchmarks.resources.fit``.
 
-Unit by unit, the LUTs and flip-flops of all architectures are explained by a few terms each, with
-coefficients that are not negative (least squares). What a whole takes less than its units, because
-of what is simplified across their borders, is a factor, fitted to architectures that were
-synthesised as a whole. The YAML holds the sums over units.
+Unit by unit, the LUTs and flip-flops of all architectures are explained by a few terms each: some
+with the coefficients that the hardware says, others with such as are not negative (least squares).
+What a whole takes less than its units, because of what is simplified across their borders, is a
+factor, fitted to architectures that were synthesised as a whole. The YAML holds the sums over
+units.
 """
 
 from __future__ import annotations
@@ -175,15 +176,6 @@ def border_factor(wholes: list[Line], terms: dict[str, float], resource: str) ->
         for line in wholes
     ]
     return float(np.exp(np.mean(np.log(shares))))
-
-
-def summed(data: Data, family: str) -> list[tuple[Arch, dict[str, float]]]:
-    """Of each architecture what its units take together."""
-    result = []
-    for row, arch in enumerate(data.archs):
-        own = data.figures(row, family).values()
-        result.append((arch, {name: sum(at[name] for at in own) for name in model.SHARE}))
-    return result
 
 
 def judge() -> None:

@@ -127,10 +127,11 @@ def parameters(archs: Archs, taken: Mapping[str, Memories]) -> dict[str, IntArra
     """What terms are products of, each [A].
 
     The letters of docs/machine.md and sizes of addresses in bits; ``blocks`` of lanes, ``adders``
-    behind the chains of an output, LUTs that ``turn`` a bank's bit to a lane (``odd`` where P is no
-    power of two) or choose a ``region``'s, pixels of ``early`` and ``late`` lane blocks (which wait less than three cycles or
-    more), bits of LOAD's ``word``; of memories the LUTs, the registers behind these, and the
-    choices between stacked primitives.
+    behind the chains of an output; LUTs that ``turn`` a bank's bit to a lane (``odd`` where P is no
+    power of two) or choose a ``region``'s; pixels of ``early`` and ``late`` lane blocks, which wait
+    less than three cycles or more; bits of LOAD's ``word`` and words in a beat beyond the first,
+    ``narrow``; of memories the LUTs, the registers behind these, and the choices between pieces or
+    stacked primitives.
     """
     m, wide = archs.in_channels, 8 * archs.in_channels * archs.out_channels
     early, late = _waits(archs)
