@@ -69,7 +69,7 @@ class _Pair:
 
     def late(self, step: int, y: Number, x: Number, reads: IntArray) -> IntArray:
         """Cycles from the read of the writer's pixel (y, x) to its write."""
-        pixel = np.maximum(y, 0) // step * self.writer_width + np.maximum(x, 0) // step
+        pixel = y // step * self.writer_width + x // step
         group, lane = np.divmod(pixel, self.pixels)
         back = np.maximum(self.all_groups - 1 - group, 0)
         before = np.where(back >= self.writer_groups, self.between, 0)
@@ -177,7 +177,8 @@ class Fences:
                 reads = pair.start + (group + 1) * pair.reader_slots - back
                 at_y, at_x = layer.strides[0] * y + offset[0], layer.strides[1] * x + offset[1]
                 late = pair.late(step, at_y, at_x, reads)
-                worst = np.maximum(worst, np.where(back > 0, late, _NEVER))
+                inside = (back > 0) & (at_y >= 0) & (at_x >= 0)
+                worst = np.maximum(worst, np.where(inside, late, _NEVER))
         return worst
 
     def _tail(

@@ -17,9 +17,8 @@ from codesign.ir import Pair, Shape
 
 
 def folded(workload: Workload, archs: Archs) -> Sequence[tuple[BoolArray, Workload]]:
-    """The workload as the host folds its inputs, and the rows where it does so alike; all of
-    one width of bus."""
-    groups = [(archs.dma_bits == bits, workload) for bits in np.unique(archs.dma_bits)]
+    """The workload as the host folds its inputs, and the rows where it does so alike."""
+    groups = [(np.ones(len(archs), np.bool_), workload)]
     for number, layer in enumerate(workload.layers):
         if layer.fold:
             groups = [

@@ -58,23 +58,44 @@ def tiles(archs: Archs, place: Place, layer: LayerShape, calcs: Calcs, groups: I
         np.broadcast_to(place.planes * place.phases, len(lanes)), archs.act_word_bytes,
         calcs.instructions, calcs.per_group,
     )  # fmt: skip
-    some, inverse = alike(columns)
-    rest = [column[some] for column in columns]
-    plans = {int(at): _cuts(height, int(at)) for at in np.unique(rest[0])}
-    longest = max(len(ends) for found in plans.values() for ends in found)
+    some, inverse = alike((*columns, archs.beat_bytes))
+    rest = np.stack([*(column[some] for column in columns), archs.beat_bytes[some]])
+    below = max(y // layer.stride for part in layer.parts for y, _ in part.offsets)
+    wide = max(layer.grid(part)[1] for part in layer.parts)
+    plans = _plans((height, place.lines, wide, below), rest)
+    longest = max(len(groups) for groups, _ in plans)
     chosen = Tiles(*np.zeros((2, longest, len(some)), np.int64))
-    for at, found in plans.items():
-        rows = np.flatnonzero(rest[0] == at)
-        cutter = _Cutter(place, layer, height, archs.beat_bytes[some][rows], *(
-            column[rows] for column in rest[1:]
-        ))  # fmt: skip
-        weighed = [cutter.weigh(ends) for ends in found]
-        best = np.argmin(np.stack([cost for cost, _ in weighed]), axis=0)
-        for number, (_, cut) in enumerate(weighed):
-            mine = best == number
-            chosen.groups[: len(cut.groups), rows[mine]] = cut.groups[:, mine]
-            chosen.lines[: len(cut.lines), rows[mine]] = cut.lines[:, mine]
+    for number, (counts, lines) in enumerate(plans):
+        chosen.groups[: len(counts), number] = counts
+        chosen.lines[: len(lines), number] = lines
     return Tiles(chosen.groups[:, inverse], chosen.lines[:, inverse])
+
+
+_Shape = tuple[int, int, int, int]
+"""Of a layer: lines of its grid and of its source's planes, columns of its grid, lines that its
+kernel reaches down."""
+_Plan = tuple[tuple[int, ...], tuple[int, ...]]
+"""Groups and lines of each tile."""
+_KNOWN: dict[tuple[_Shape, bytes], _Plan] = {}
+_MOST_KNOWN = 1 << 16
+
+
+def _plans(shape: _Shape, columns: IntArray) -> list[_Plan]:
+    """The tiles of different layers; those weighed before are remembered, for a search asks for the
+    same ones again and again."""
+    keys = [(shape, column.tobytes()) for column in np.ascontiguousarray(columns.T)]
+    if len(_KNOWN) + len(keys) > _MOST_KNOWN:
+        _KNOWN.clear()
+    missing = np.array([number for number, key in enumerate(keys) if key not in _KNOWN], np.intp)
+    for step in np.unique(columns[0, missing]):
+        rows = missing[columns[0, missing] == step]
+        cutter = _Cutter(shape, *columns[1:, rows])
+        weighed = [cutter.weigh(ends) for ends in _cuts(shape[0], int(step))]
+        best = np.argmin(np.stack([cost for cost, _ in weighed]), axis=0)
+        for at, (row, number) in enumerate(zip(rows, best, strict=True)):
+            cut = weighed[number][1]
+            _KNOWN[keys[row]] = tuple(cut.groups[:, at].tolist()), tuple(cut.lines[:, at].tolist())
+    return [_KNOWN[key] for key in keys]
 
 
 def alike(columns: Sequence[IntArray]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -101,14 +122,11 @@ class _Cutter:
     """``compiler.tile``'s weights of plans, for architectures with the same ones to choose from."""
 
     def __init__(
-        self, place: Place, layer: LayerShape, height: int, beat: IntArray, lanes: IntArray,
-        width: IntArray, pitch: IntArray, rows: IntArray, word: IntArray, instructions: IntArray,
-        per_group: IntArray,
+        self, shape: _Shape, lanes: IntArray, width: IntArray, pitch: IntArray, rows: IntArray,
+        word: IntArray, instructions: IntArray, per_group: IntArray, beat: IntArray,
     ) -> None:  # fmt: skip
-        self.lanes, self.height, self.lines = lanes, height, place.lines
-        self.below = max(y // layer.stride for part in layer.parts for y, _ in part.offsets)
-        self.columns = max(layer.grid(part)[1] for part in layer.parts)
-        self.pitch, self.width, self.per_group = pitch, width, per_group
+        self.height, self.lines, self.columns, self.below = shape
+        self.lanes, self.pitch, self.width, self.per_group = lanes, pitch, width, per_group
         self.rows, self.word, self.beat = rows, word, beat
         self.fetch = (instructions + 1) * INSTRUCTION_BYTES // beat
         self.unit = DRAM_ALIGNMENT // np.gcd(DRAM_ALIGNMENT, pitch * word)
