@@ -202,6 +202,7 @@ class _Step:
     def __init__(self, arch: Arch, now: int, rows: int, weights: Mapping[Key, int]) -> None:
         self._arch, self._now, self._rows, self._weights = arch, now, rows, weights
         self._known: dict[int, tuple[int, tuple[int, ...]]] = {}
+        self._grown: dict[tuple[int, int], _Maps] = {}
 
     def of(self, maps: _Maps) -> tuple[int, tuple[int, ...]]:
         """What sharing the region costs, and where the map could begin: the lowest and the highest
@@ -214,8 +215,10 @@ class _Step:
 
     def with_map(self, regions: tuple[_Maps, ...], region: int, new: _Alive) -> tuple[_Maps, ...]:
         """The regions with the map in one of them, which has forgotten the maps no longer alive."""
-        maps = tuple(sorted((*self._alive(regions[region]), new)))
-        return (*regions[:region], maps, *regions[region + 1 :])
+        key = id(regions[region]), new.row
+        if key not in self._grown:
+            self._grown[key] = tuple(sorted((*self._alive(regions[region]), new)))
+        return (*regions[:region], self._grown[key], *regions[region + 1 :])
 
     def _alive(self, maps: _Maps) -> _Maps:
         return tuple(at for at in maps if at.last >= self._now)

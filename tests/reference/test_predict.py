@@ -6,7 +6,7 @@ import pytest
 from codesign.arch import preset
 from codesign.compiler import compile
 from codesign.errors import ProgramError
-from codesign.isa import Base, Opcode
+from codesign.isa import Base, Opcode, Target
 from codesign.reference.machine import Machine
 from codesign.reference.timing import Calendar
 from tests.compiler.networks import TINY, random_network
@@ -42,6 +42,25 @@ def test_cycles_and_counters_are_the_same(arch):
     assert (computed.buffers[Base.OUTPUT] != 5).any()
     for base in (Base.OUTPUT, Base.SCRATCH):
         assert (skipped.buffers[base] == 5).all()
+
+
+def test_memories_are_filled_as_by_a_run():
+    program = compile(random_network(5), TINY)
+    ran = Machine(TINY, buffers(program))
+    ran.run(program.setup.offset, program.setup.count)
+    filled = Machine(TINY, buffers(program))
+    filled.fill(program.setup.offset, program.setup.count)
+    for target in Target:
+        np.testing.assert_array_equal(filled.memories.words(target), ran.memories.words(target))
+    part = program.infer.offset, program.infer.count
+    assert filled.run(*part) == ran.run(*part)
+
+
+def test_only_loads_fill_memories():
+    program = compile(random_network(5), TINY)
+    machine = Machine(TINY, buffers(program))
+    with pytest.raises(ValueError, match=r"instruction \d+ (is a CALC|has tokens): run the part"):
+        machine.fill(program.infer.offset, program.infer.count)
 
 
 def test_hazards_are_refused():
