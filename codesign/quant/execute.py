@@ -55,8 +55,7 @@ def linear_part(
     """``compute`` before the clamp."""
     if isinstance(op, net.Conv2d):
         weight, bias = torch.from_numpy(op.weight), torch.tensor(op.bias)
-        padded, window = pad(x, op.window, 0.0), op.window
-        return functional.conv2d(padded, weight, bias, window.stride, 0, window.dilation, op.groups)
+        return convolved(x, weight, bias, op.window, op.groups)
     if isinstance(op, net.AvgPool2d):
         window, kernel, groups = op.window, op.window.kernel, x.shape[1]
         ones = torch.full((groups, 1, *kernel), 1 / (kernel[0] * kernel[1]))
@@ -70,6 +69,18 @@ def linear_part(
         return mean * (kernel[0] * kernel[1] / count.clamp(min=1)).to(mean.dtype)
     assert other is not None
     return op.a_factor * x + op.b_factor * other
+
+
+def convolved(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, window: Window, groups: int
+) -> torch.Tensor:
+    """Sums of a convolution with zero padding; even padding costs no copy."""
+    top, bottom, left, right = window.padding
+    stride, dilation = window.stride, window.dilation
+    if (top, left) == (bottom, right) and window.base_dilation == (1, 1):
+        return functional.conv2d(x, weight, bias, stride, (top, left), dilation, groups)
+    spread = pad(x, window, 0.0)
+    return functional.conv2d(spread, weight, bias, stride, 0, dilation, groups)
 
 
 def _rest(op: net.Op, x: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ from torch.nn import functional
 from codesign import ir
 from codesign.arith import INT8_MAX, INT8_MIN, TWICE_SHIFT
 from codesign.quant.accuracy import accuracy
-from codesign.quant.execute import pad
+from codesign.quant.execute import convolved, pad
 from codesign.quant.values import Coding
 from codesign.reference import graph as reference
 
@@ -144,9 +144,11 @@ def _conv(graph: ir.Graph, op: ir.Conv2d) -> Maps | None:
         (at, torch.from_numpy(np.ascontiguousarray(op.weight[:, at], np.float32))) for at in parts
     ]
     if len(weights) == 1:
-        return lambda x: rescale(_convolved(x, weights[0][1], op.window, op.groups))
+        return lambda x: rescale(convolved(x, weights[0][1], None, op.window, op.groups))
     return lambda x: rescale(
-        torch.stack([_convolved(x[:, at], w, op.window, 1).double() for at, w in weights]).sum(0)
+        torch.stack([convolved(x[:, at], w, None, op.window, 1).double() for at, w in weights]).sum(
+            0
+        )
     )
 
 
@@ -177,19 +179,7 @@ def _average(graph: ir.Graph, op: ir.AvgPool2d) -> Maps | None:
         return None
     channels = graph.tensors[op.x].shape[0]
     ones = torch.ones(channels, 1, *kernel)
-    return lambda x: rescale(_convolved(x, ones, op.window, channels))
-
-
-def _convolved(
-    x: torch.Tensor, weight: torch.Tensor, window: ir.Window, groups: int
-) -> torch.Tensor:
-    top, bottom, left, right = window.padding
-    if (top, left) == (bottom, right) and window.base_dilation == (1, 1):
-        return functional.conv2d(
-            x, weight, None, window.stride, (top, left), window.dilation, groups
-        )
-    spread = pad(x, window, 0.0)
-    return functional.conv2d(spread, weight, None, window.stride, 0, window.dilation, groups)
+    return lambda x: rescale(convolved(x, ones, None, op.window, channels))
 
 
 def _rescaling(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from codesign.zoo.data import Data
+from codesign.zoo.data import Augmentation, Data
 
 FOLDER = "cifar-10-batches-bin"
 """Name of the folder in the official archive, cifar-10-binary.tar.gz."""
@@ -61,7 +61,7 @@ def load(
     return Data(
         _normalised(images[rest]), labels[rest],
         _normalised(images[aside]), labels[aside],
-        _normalised(test_images), test_labels,
+        _normalised(test_images), test_labels, Augmentation(shift=4, mirrored=True),
     )  # fmt: skip
 
 

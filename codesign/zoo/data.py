@@ -19,12 +19,33 @@ Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """What leaves an image's label as it is: moving it by up to ``shift`` pixels either way (0
+    moves in), and mirroring it where ``mirrored``."""
+
+    shift: int = 0
+    mirrored: bool = False
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """A batch moved, all alike, and mirrored every other time; by torch's global random
+        state."""
+        height, width = images.shape[2:]
+        if self.shift:
+            padded = functional.pad(images, (self.shift,) * 4)
+            y, x = torch.randint(0, 2 * self.shift + 1, (2,)).tolist()
+            images = padded[:, :, y : y + height, x : x + width]
+        if self.mirrored and torch.rand(()) < 0.5:
+            images = images.flip(3)
+        return images.contiguous(memory_format=torch.channels_last)
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """Images [K, C, H, W], normalised, and labels [K] of each part.
 
     ``validation`` is split off the training images: choices are made by it, so that the test images
-    stay unseen until a result is reported.
+    stay unseen until a result is reported. ``augmentation`` is for training.
     """
 
     train_images: Images
@@ -33,6 +54,7 @@ class Data:
     validation_labels: Labels
     test_images: Images
     test_labels: Labels
+    augmentation: Augmentation = Augmentation()
 
     @property
     def shape(self) -> Shape:
@@ -60,6 +82,9 @@ class Data:
             train_images=_resampled(self.train_images, shape),
             validation_images=_resampled(self.validation_images, shape),
             test_images=_resampled(self.test_images, shape),
+            augmentation=dataclasses.replace(
+                self.augmentation, shift=round(self.augmentation.shift * shape[1] / self.shape[1])
+            ),
         )
 
 

@@ -16,12 +16,12 @@ from torch import nn
 
 from codesign.zoo import digits as digit_images
 from codesign.zoo import pretrained, training
-from codesign.zoo.data import Data, Images, Labels
+from codesign.zoo.data import Augmentation, Data, Images, Labels
 from codesign.zoo.resnet8 import Stack
 from codesign.zoo.training import Epoch, Recipe
 
 CIFAR10 = Recipe(epochs=30, batch=128, learning_rate=0.2)
-DIGITS = Recipe(epochs=16, batch=32, learning_rate=0.1, shift=1, mirrored=False)
+DIGITS = Recipe(epochs=16, batch=32, learning_rate=0.1)
 DIGITS_VALIDATION = 300
 
 
@@ -95,13 +95,16 @@ def digits_data(seed: int = 0) -> Data:
         found.train_images, found.train_labels, test_size=DIGITS_VALIDATION, random_state=seed,
         stratify=found.train_labels,
     )  # fmt: skip
-    return Data(train, train_labels, aside, aside_labels, found.test_images, found.test_labels)
+    return Data(
+        train, train_labels, aside, aside_labels, found.test_images, found.test_labels,
+        Augmentation(shift=1),
+    )  # fmt: skip
 
 
 def train_digits(model: nn.Module, data: Data, seed: int = 0) -> nn.Module:
     """``model``, trained on the training images, or with the weights of an earlier such training
     from the user's cache."""
-    return _trained(model, data.train_images, data.train_labels, DIGITS, seed)
+    return _trained(model, data.train_images, data.train_labels, DIGITS, data.augmentation, seed)
 
 
 def train_resnet(
@@ -119,7 +122,7 @@ def train_resnet(
     """
     images = np.concatenate([data.train_images, data.validation_images])
     labels = np.concatenate([data.train_labels, data.validation_labels])
-    return _trained(model, images, labels, CIFAR10, seed, report)
+    return _trained(model, images, labels, CIFAR10, data.augmentation, seed, report)
 
 
 def _trained(
@@ -127,12 +130,15 @@ def _trained(
     images: Images,
     labels: Labels,
     recipe: Recipe,
+    augmentation: Augmentation,
     seed: int,
     report: Callable[[Epoch], None] = lambda _: None,
 ) -> nn.Module:
-    path = pretrained.place(pretrained.key(model, images, labels, recipe, seed))
+    path = pretrained.place(pretrained.key(model, images, labels, recipe, augmentation, seed))
     pretrained.cached(
-        model, path, lambda: training.train(model, images, labels, recipe, seed, report)
+        model,
+        path,
+        lambda: training.train(model, images, labels, recipe, augmentation, seed, report),
     )
     return model
 

@@ -16,21 +16,29 @@ import torch
 from torch import nn
 
 from codesign.report import files
-from codesign.zoo.data import Images, Labels, digest
+from codesign.zoo.data import Augmentation, Images, Labels, digest
 from codesign.zoo.training import Recipe
 
 VERSION = 1
 """Raise it when ``codesign.zoo.training`` trains otherwise."""
 
 
-def key(model: nn.Module, images: Images, labels: Labels, recipe: Recipe, seed: int) -> str:
-    """What the weights depend on, hashed: the model's structure (its ``repr``), the set of images,
-    the recipe and the seed."""
+def key(
+    model: nn.Module,
+    images: Images,
+    labels: Labels,
+    recipe: Recipe,
+    augmentation: Augmentation,
+    seed: int,
+) -> str:
+    """What the weights depend on, hashed: the model's structure (its ``repr``), the set of images
+    and its augmentation, the recipe and the seed."""
     parts = {
         "version": VERSION,
         "model": repr(model),
         "images": digest(images, labels),
         "recipe": dataclasses.asdict(recipe),
+        "augmentation": dataclasses.asdict(augmentation),
         "seed": seed,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

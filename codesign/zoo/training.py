@@ -14,15 +14,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from codesign.zoo.data import Images, Labels
+from codesign.ir import Shape
+from codesign.zoo.data import Augmentation, Images, Labels
 
 _SMALL = 16
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """``learning_rate`` is the highest; ``rising`` the share of steps until then. ``shift``: pixels
-    that a batch is moved by at most, either way; ``mirrored``: whether half the batches are."""
+    """``learning_rate`` is the highest; ``rising`` the share of steps until then."""
 
     epochs: int
     batch: int
@@ -31,8 +31,6 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     smoothing: float = 0.05
-    shift: int = 4
-    mirrored: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,43 +47,33 @@ def train(
     images: Images,
     labels: Labels,
     recipe: Recipe,
+    augmentation: Augmentation,
     seed: int = 0,
     report: Callable[[Epoch], None] = lambda _: None,
 ) -> None:
     """Train ``model`` in place, and leave it ready for inference.
 
-    ``images`` [K, C, H, W] are normalised; what a shift uncovers is 0. Images of 16 pixels and less
-    are trained on by one thread, for which a second is not worth its waiting.
+    ``images`` [K, C, H, W] are normalised.
     """
-    small = max(images.shape[2:]) <= _SMALL
-    with torch.random.fork_rng(), threads(1 if small else torch.get_num_threads()):
+    _, channels, height, width = images.shape
+    with torch.random.fork_rng(), training_threads((channels, height, width)):
         torch.manual_seed(seed)
-        _train(model, torch.from_numpy(images), torch.from_numpy(labels), recipe, report)
+        _train(
+            model, torch.from_numpy(images), torch.from_numpy(labels), recipe, augmentation, report
+        )
     model.eval()
 
 
 @contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
-    """torch computes with so many threads."""
+def training_threads(shape: Shape) -> Iterator[None]:
+    """torch trains on images of (C, H, W): with one thread where they are so small that a second is
+    not worth its waiting, which is long where other programs keep it from running."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1 if max(shape[1:]) <= _SMALL else before)
     try:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def augmented(images: torch.Tensor, shift: int, mirrored: bool) -> torch.Tensor:
-    """A batch moved by up to ``shift`` pixels each way, all alike, and mirrored every other time;
-    by torch's global random state."""
-    height, width = images.shape[2:]
-    if shift:
-        padded = functional.pad(images, (shift, shift, shift, shift))
-        y, x = torch.randint(0, 2 * shift + 1, (2,)).tolist()
-        images = padded[:, :, y : y + height, x : x + width]
-    if mirrored and torch.rand(()) < 0.5:
-        images = images.flip(3)
-    return images.contiguous(memory_format=torch.channels_last)
 
 
 def _train(
@@ -93,6 +81,7 @@ def _train(
     images: torch.Tensor,
     labels: torch.Tensor,
     recipe: Recipe,
+    augmentation: Augmentation,
     report: Callable[[Epoch], None],
 ) -> None:
     model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -108,7 +97,7 @@ def _train(
         order, total = torch.randperm(len(images)), 0.0
         for step in range(per_epoch):
             chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
-            logits = model(augmented(images[chosen], recipe.shift, recipe.mirrored))
+            logits = model(augmentation(images[chosen]))
             loss = functional.cross_entropy(
                 logits, labels[chosen], label_smoothing=recipe.smoothing
             )

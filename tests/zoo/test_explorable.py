@@ -12,7 +12,7 @@ from codesign.zoo import explorable, pretrained, training
 from codesign.zoo.data import digest
 from codesign.zoo.resnet8 import ResNet8
 
-QUICK = training.Recipe(epochs=5, batch=32, learning_rate=0.1, shift=1, mirrored=False)
+QUICK = training.Recipe(epochs=5, batch=32, learning_rate=0.1)
 
 
 @pytest.fixture
@@ -84,6 +84,8 @@ def test_digits_come_in_three_parts() -> None:
     smaller = data.fit((1, 6, 6))
     assert smaller.shape == (1, 6, 6)
     assert smaller.test_images.mean() == pytest.approx(data.test_images.mean(), abs=0.1)
+    assert smaller.augmentation == data.augmentation
+    assert data.fit((1, 2, 2)).augmentation.shift == 0
     assert data.fit(data.shape) is data
     with pytest.raises(ValueError, match="have 1 channels, the network takes 3"):
         data.fit((3, 8, 8))
@@ -111,7 +113,9 @@ def test_training_repeats(cache: Path) -> None:
     found = []
     for _ in range(2):
         model = explorable.digits()[0]
-        training.train(model, data.train_images, data.train_labels, QUICK, seed=3)
+        training.train(
+            model, data.train_images, data.train_labels, QUICK, data.augmentation, seed=3
+        )
         found.append(accuracy(model, data.validation_images, data.validation_labels))
     assert found[0] == found[1]
 
