@@ -19,8 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from codesign.arch import Arch
+from codesign.cost import energy_file
 from codesign.cost.archs import Archs
 from codesign.cost.closed_form import cycles
+from codesign.cost.events import energy, events
 from codesign.cost.workload import Workload
 from codesign.explore.choices import NEIGHBOURS, Choice, LayerChoices, probe
 from codesign.isa import Mode
@@ -28,20 +30,23 @@ from codesign.report import files
 from codesign.report.run import latency_ms
 
 FORMAT = "codesign latency table 1"
-COLUMNS = ("cycles", "latency_ms", "macs", "dram_bytes")
+COLUMNS = ("cycles", "latency_ms", "macs", "dram_bytes", "energy_uj")
+_UJ_PER_W_MS = 1000.0
 FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A choice and its figures. ``resident``: whether its weights and maps fit on chip; where they
-    do not, they come through DRAM in every inference."""
+    """A choice and its figures. ``energy_uj`` is modelled, of the whole board, None where it has no
+    coefficients. ``resident``: whether weights and maps fit on chip; where they do not, they come
+    through DRAM in every inference."""
 
     choice: Choice
     cycles: int
     latency_ms: float
     macs: int
     dram_bytes: int
+    energy_uj: float | None
     resident: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,17 +68,20 @@ class LatencyTable:
         Raises
         ------
         ValueError
-            There is no such layer or figure.
+            There is no such layer or figure, or no energy of this board.
         """
         if layer not in self.layers:
             raise ValueError(f"the table has no layer {layer!r}; it has {', '.join(self.layers)}")
         if name not in COLUMNS:
             raise ValueError(f"the table has no figure {name!r}; it has {', '.join(COLUMNS)}")
-        return np.array([getattr(row, name) for row in self.layers[layer]], np.float64)
+        values = [getattr(row, name) for row in self.layers[layer]]
+        if None in values:
+            raise ValueError(f"board {self.arch.board!r} has no energy coefficients: no {name}")
+        return np.array(values, np.float64)
 
     def find(self, layer: str, choice: Choice) -> Row:
         """The row of a choice; ``ValueError`` where the table has none."""
-        self.column(layer)
+        self.column(layer, "cycles")
         for row in self.layers[layer]:
             if row.choice == choice:
                 return row
@@ -168,30 +176,38 @@ def latency_table(layers: Mapping[str, LayerChoices], arch: Arch) -> LatencyTabl
     """
     if not layers:
         raise ValueError("no layer has choices")
-    archs = Archs.of([arch])
     rows = {
-        name: tuple(_measured(name, choice, at.position, archs) for choice in at.choices)
+        name: tuple(_measured(name, choice, at.position, arch) for choice in at.choices)
         for name, at in layers.items()
     }
     positions = {name: at.position for name, at in layers.items()}
     return LatencyTable(arch, rows, positions)
 
 
-def _measured(layer: str, choice: Choice, position: str, archs: Archs) -> Row:
+def _measured(layer: str, choice: Choice, position: str, arch: Arch) -> Row:
+    archs, coefficients = Archs.of([arch]), energy_file.find(arch.board)
     if choice.op == "skip" and position != "last":
-        return Row(choice, 0, 0.0, 0, 0, True)
+        return Row(choice, 0, 0.0, 0, 0, 0.0 if coefficients else None, True)
     workload = _workload(choice, position)
     found = cycles(workload, archs)
     if not found.fits[0]:
         raise ValueError(f"layer {layer!r}: {choice.to_dict()}: {found.reason(0)}")
     own = [i for i, at in enumerate(workload.layers) if at.name not in NEIGHBOURS]
     spent = int(found.layers[own, 0].sum())
+    microjoules = None
+    if coefficients:
+        each = energy(events(workload, archs, found), archs, found, coefficients)
+        microjoules = float(each.layers_uj[own, 0].sum())
     if position == "last":  # the way out of the pipeline, and to DRAM
-        spent += int(found.total[0] - found.layers[:, 0].sum())
+        tail = int(found.total[0] - found.layers[:, 0].sum())
+        spent += tail
+        if microjoules is not None and coefficients:
+            microjoules += coefficients.static_w * latency_ms(tail, arch.clock_mhz) * _UJ_PER_W_MS
     moved = int(found.read[own, 0].sum() + found.written[own, 0].sum())
     macs = sum(int(np.asarray(workload.layers[i].macs).item()) for i in own)
-    milliseconds = latency_ms(spent, float(archs.clock_mhz[0]))
-    return Row(choice, spent, milliseconds, macs, moved, bool(found.resident[0]))
+    milliseconds = latency_ms(spent, arch.clock_mhz)
+    resident = bool(found.resident[0])
+    return Row(choice, spent, milliseconds, macs, moved, microjoules, resident)
 
 
 def _workload(choice: Choice, position: str) -> Workload:
@@ -203,7 +219,8 @@ def _workload(choice: Choice, position: str) -> Workload:
 
 def _row(values: Mapping[str, Any]) -> Row:
     figures = {name: values[name] for name in COLUMNS}
-    if not all(math.isfinite(figure) and figure >= 0 for figure in figures.values()):
+    known = [figure for figure in figures.values() if figure is not None]
+    if not all(math.isfinite(figure) and figure >= 0 for figure in known):
         raise ValueError(f"a figure of {values['choice']} is negative or no number")
     return Row(Choice.from_dict(values["choice"]), **figures, resident=bool(values["resident"]))
 

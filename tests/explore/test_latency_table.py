@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from codesign.arch import preset
+from codesign.cost import energy_file
 from codesign.cost.archs import Archs
 from codesign.cost.closed_form import cycles
 from codesign.cost.workload import Workload
 from codesign.explore import choices
 from codesign.explore.choices import Choice, LayerChoices
+from codesign.explore.estimate import cost
 from codesign.explore.latency_table import LatencyTable, latency_table
 from codesign.frontend import network as net
 from codesign.frontend.passes import simplify
@@ -67,6 +69,23 @@ def test_rows_add_up_to_the_network(arch):
     assert table.total(dict.fromkeys(table.layers, 0), "cycles") == pytest.approx(
         float(found.total[0]), rel=0.01
     )
+
+
+@pytest.mark.parametrize("arch", [PYNQ, preset("zcu104")])
+def test_energies_add_up_too(arch):
+    table = table_of(NETWORK, arch)
+    found = cost(simplify(chain(*NETWORK)), arch)
+    assert found.energy is not None
+    total = table.total(dict.fromkeys(table.layers, 0), "energy_uj")
+    assert total == pytest.approx(found.energy.total_uj, rel=0.01)
+
+
+def test_boards_without_coefficients_have_no_energy(monkeypatch):
+    monkeypatch.setattr(energy_file, "find", lambda board, path=None: None)
+    table = table_of(NETWORK, PYNQ)
+    assert table.column("layer0", "cycles")[0] > 0
+    with pytest.raises(ValueError, match="board 'pynq-z2' has no energy coefficients"):
+        table.column("layer0", "energy_uj")
 
 
 def test_inner_rows_are_the_layers_of_the_network():
