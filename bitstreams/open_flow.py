@@ -27,8 +27,8 @@ def synthesis(design: Design) -> str:
 
 
 def raw(design: Design) -> str:
-    """Name of the bitstream before it is told its identity."""
-    return f"{design.name}.raw.bit"
+    """Name of the bitstream before it is told its identity: no .bit, which the overlay alone is."""
+    return f"{design.name}.raw"
 
 
 def commands(

@@ -102,6 +102,7 @@ def test_the_open_tools_bitstream_gets_its_identity(
     file = bitstreams.BitFile.decode(build_open(open_overlay, *databases).read_bytes())
     assert bitstreams.user_access(file.body) == open_overlay.design.identity
     assert file.body.count(bytes.fromhex("30008001")) == 2, "the rest is as it was"
+    assert list(open_overlay.directory.glob("*.bit")) == [open_overlay.bit], "the overlay is one"
 
 
 @pytest.mark.parametrize("tool", OPEN_TOOLS)
