@@ -122,7 +122,7 @@ def fitted_units(data: Data, family: str, resource: str) -> tuple[dict[str, floa
             found[name] = found.get(name, 0.0) + value
         if family != "xc7" and unit in DIFFERENT:
             columns, target = data.of(unit, family, resource)
-            factor = float((target / predicted(found, columns)).mean()) if len(target) else 1.0
+            factor = float(target.sum() / predicted(found, columns).sum())
             found = {name: value * factor for name, value in found.items()}
         for name, value in found.items():
             total[name] += value
