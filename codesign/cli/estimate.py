@@ -59,7 +59,7 @@ def command(
     Examples:
       codesign estimate codesign.zoo.resnet8:resnet8 --arch pynq_z2
       codesign estimate model.onnx --arch board.yaml --exact --json cost.json
-      codesign estimate --table examples/explore/choices.yaml --arch kv260 -o kv260.json
+      codesign estimate --table examples/choices.yaml --arch kv260 -o kv260.json
     """
     if table is not None:
         if model is not None or output is None or exact or json_file:

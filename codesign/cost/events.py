@@ -108,6 +108,11 @@ def bus_bytes(found: Cycles) -> tuple[IntArray, IntArray]:
     return read, found.written.sum(axis=0)
 
 
+def layer_bytes(found: Cycles) -> IntArray:
+    """Bytes on the bus for each layer, its instructions among them, [L, A]."""
+    return found.read + found.written + found.instructions * INSTRUCTION_BYTES
+
+
 def _layer(
     layer: LayerShape, batch: int, archs: Archs, found: Cycles, row: int
 ) -> dict[str, npt.NDArray[np.int64]]:
@@ -128,5 +133,5 @@ def _layer(
         "param_byte": steps * archs.in_channels * (PARAM_RECORD_BITS // 8),
         "tap_byte": active * (TAP_ENTRY_BITS // 8),
         "table_byte": results if layer.table is not None else np.zeros_like(results),
-        "dram_byte": transferred + found.instructions[row] * INSTRUCTION_BYTES,
+        "dram_byte": layer_bytes(found)[row],
     }

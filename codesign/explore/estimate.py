@@ -25,7 +25,7 @@ from codesign.cost.archs import Archs
 from codesign.cost.closed_form import Bound, Cycles, cycles
 from codesign.cost.energy import HZ_PER_MHZ, Coefficients, Energy
 from codesign.cost.energy_events import predicted_energy
-from codesign.cost.events import EnergyColumns, bus_bytes, energy, events
+from codesign.cost.events import EnergyColumns, bus_bytes, energy, events, layer_bytes
 from codesign.cost.least_traffic import least_traffic_bytes
 from codesign.cost.resources import Fit, ResourceColumns, fits, usage
 from codesign.cost.workload import Workload
@@ -288,7 +288,7 @@ def _layer(workload: Workload, arch: Arch, found: CostColumns, row: int) -> Laye
         macs=macs,
         utilization=macs / (spent * arch.macs_per_cycle) if spent else 0.0,
         bound=_BOUNDS[Bound(found.cycles.bound[row, 0])],
-        dram_bytes=int(found.cycles.read[row, 0] + found.cycles.written[row, 0]),
+        dram_bytes=int(layer_bytes(found.cycles)[row, 0]),
         energy_uj=float(found.energy.layers_uj[row, 0]) if found.energy else None,
     )
 

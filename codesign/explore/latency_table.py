@@ -22,7 +22,7 @@ from codesign.arch import Arch
 from codesign.cost import energy_file
 from codesign.cost.archs import Archs
 from codesign.cost.closed_form import cycles
-from codesign.cost.events import energy, events
+from codesign.cost.events import energy, events, layer_bytes
 from codesign.cost.workload import Workload
 from codesign.explore.choices import NEIGHBOURS, Choice, LayerChoices, probe
 from codesign.isa import Mode
@@ -203,7 +203,7 @@ def _measured(layer: str, choice: Choice, position: str, arch: Arch) -> Row:
         spent += tail
         if microjoules is not None and coefficients:
             microjoules += coefficients.static_w * latency_ms(tail, arch.clock_mhz) * _UJ_PER_W_MS
-    moved = int(found.read[own, 0].sum() + found.written[own, 0].sum())
+    moved = int(layer_bytes(found)[own, 0].sum())
     macs = sum(int(np.asarray(workload.layers[i].macs).item()) for i in own)
     milliseconds = latency_ms(spent, arch.clock_mhz)
     resident = bool(found.resident[0])
