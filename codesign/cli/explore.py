@@ -82,9 +82,9 @@ def command(
         budget = Budget(trials=0)
     count = asked.fidelities.finalists if finalists is None else finalists
     with Store(output) as store:
-        store.begin(problem.read_text(encoding="utf-8"), seed=asked.search.seed)
         console.print(f"{asked.name}: loading the network")
         designs = Designs(asked, Networks(asked))
+        store.begin(problem.read_text(encoding="utf-8"), seed=asked.search.seed)
         view = View(asked.name, budget)
         with _workers(asked, 1 if design else workers, ray) as evaluators:
             engine = Engine(

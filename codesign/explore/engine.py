@@ -164,7 +164,7 @@ class Engine:
         found += (trained := self._finetune())
         designs += self._surround(trained, number)
         self._commit(designs, found, proposal.asked)
-        return bool(found or designs or len(proposal.points))
+        return bool(found or designs or len(proposal.asked))
 
     def _finetune(self) -> list[Network]:
         """Fine-tune the round's most promising networks."""

@@ -132,8 +132,8 @@ class Networks:
         if source.train is not None:
             shape = tuple(example.shape[1:])
             fitting = data.fit((shape[0], shape[1], shape[2]))
-            seed = self._problem.search.seed
-            module = self._call("network.train", source.train, module, fitting, seed=seed)
+            # the seed of its own: sweeps with other seeds begin from the same network
+            module = self._call("network.train", source.train, module, fitting)
         return simplify(from_module(module.eval(), example, self._name)), example
 
     def space(self) -> Space:
