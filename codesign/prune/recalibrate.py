@@ -75,15 +75,17 @@ def _fitted(
     patches -= (mean := patches.mean(dim=0))
     targets -= (middle := targets.mean(dim=0))
     weight = torch.zeros_like(present)
+    dense = (patches.T @ patches, patches.T @ targets) if op.groups == 1 else None
     for rows, columns, outputs in _problems(op):
-        inputs = patches[:, columns]
-        gram = (inputs.T @ inputs).double()
+        if dense is not None:
+            gram, right = dense[0][columns][:, columns], dense[1][columns][:, outputs]
+        else:
+            inputs = patches[:, columns]
+            gram, right = inputs.T @ inputs, inputs.T @ targets[:, outputs]
         pull = _RIDGE * float(gram.diagonal().mean()) + torch.finfo(torch.float32).tiny
+        left = gram.double() + pull * torch.eye(len(gram), dtype=torch.float64)
         start = present[rows][:, outputs]
-        gram += pull * torch.eye(len(gram), dtype=gram.dtype)
-        right = (inputs.T @ targets[:, outputs]).double() + pull * start
-        solved = torch.linalg.solve(gram, right)
-        weight[rows[:, None], outputs] = solved
+        weight[rows[:, None], outputs] = torch.linalg.solve(left, right.double() + pull * start)
     if op.groups == 1:
         means = weight.T @ mean.double()
     else:
