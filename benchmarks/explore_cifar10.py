@@ -108,7 +108,8 @@ def growth(trials: Sequence[Mapping[str, Any]], end_s: float) -> list[tuple[floa
     found, waiting = [], sorted(trials, key=lambda at: at["elapsed_s"])
     for until in [*np.arange(_STEP_S, end_s, _STEP_S).tolist(), end_s]:
         while waiting and waiting[0]["elapsed_s"] <= until:
-            latest[waiting[0]["id"]] = objectives(waiting.pop(0))
+            trial = waiting.pop(0)
+            latest[trial["id"]] = objectives(trial)
         values = np.array(list(latest.values())).reshape(-1, len(OBJECTIVES))
         found.append((round(until, 1), share(values[non_dominated(values)])))
     return found
