@@ -164,6 +164,24 @@ def tap_counts(part: Part, mode: Mode, in_channels: int, out_channels: int) -> I
 
 
 @lru_cache(maxsize=4096)
+def tap_words(part: Part, mode: Mode, in_channels: int, out_channels: int) -> int:
+    """Entries of TAP of a part some of whose blocks of weights are all zero: blocks of equal taps,
+    counted from the first plane that they read, share theirs."""
+    if part.nonzero is None:
+        raise ValueError("no block of this part is all zero")
+    used = _merged(part.nonzero, 1, in_channels // GRAIN)
+    if mode is not Mode.DENSE:
+        return sum(sum(column) or 1 for column in {tuple(at.tolist()) for at in used.T})
+    blocks = _merged(used, 2, out_channels // GRAIN)
+    patterns = set()
+    for block in range(blocks.shape[2]):
+        planes = blocks[:, :, block].T
+        first = int(planes.any(axis=1).argmax())
+        patterns.add(tuple(np.flatnonzero(planes[first:]).tolist()))
+    return sum(len(pattern) or 1 for pattern in patterns)
+
+
+@lru_cache(maxsize=4096)
 def tail_slots(
     part: Part, block: int, in_channels: int, out_channels: int, planes: int
 ) -> IntArray:

@@ -14,9 +14,10 @@ import numpy as np
 
 from codesign.compiler.allocate import FENCE, LOADING, NEVER, SAVING
 from codesign.cost.archs import Archs
-from codesign.cost.closed_form_calc import part_taps
+from codesign.cost.closed_form_calc import part_taps, tap_words
 from codesign.cost.closed_form_maps import Places, ceil_div
 from codesign.cost.layer_shape import BoolArray, IntArray, LayerShape, Part
+from codesign.cost.per_arch import per_arch
 from codesign.cost.workload import Workload
 from codesign.isa import Mode
 
@@ -147,8 +148,13 @@ def _entries(places: Places, layer: LayerShape, part: Part, sequences: list[_Seq
         every = ceil_div(archs.drain, layer.step[1])
         lines = part.lines or (0, layer.out_size[0])
         return taps.first * every * (lines[1] - lines[0])
-    if part.nonzero is not None or np.any(np.asarray(layer.sparsity) > 0):
-        return taps.total
+    if part.nonzero is not None:
+        keys = archs.in_channels * (1 << 16) + archs.out_channels
+        return per_arch(
+            archs, keys, lambda at: tap_words(part, layer.mode, at.in_channels, at.out_channels)
+        )
+    if np.any(np.asarray(layer.sparsity) > 0):
+        return np.where(np.asarray(layer.sparsity) > 0, taps.total, taps.first)
     key = (
         part.offsets, layer.stride, source.factor, source.lines, source.columns, source.height,
         source.width,

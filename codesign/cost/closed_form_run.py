@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from codesign.reference.timing import Dram
 
 
 @dataclass(frozen=True, eq=False)
-class _Row:
+class LayerColumns:
     """A layer's figures, [A] each; ``waited``: cycles of waiting for the bus."""
 
     layers: IntArray
@@ -86,6 +86,10 @@ class Run:
             for number, (layer, work) in enumerate(zip(self.workload.layers, works, strict=True))
         ]
         total = self._total()
+        if self.workload.batch > 1:
+            alone, rows = rows, [self._batched(at, row) for at, row in enumerate(rows)]
+            for before, row in zip(alone, rows, strict=True):
+                total = total + row.layers - before.layers
         held = memory(self.places)
         resident = held.too_small == Reason.NONE
         if not resident.all():
@@ -96,7 +100,7 @@ class Run:
             total = np.where(resident, total, cycles)
         tables = {
             field.name: np.stack([getattr(row, field.name) for row in rows])
-            for field in fields(_Row)
+            for field in fields(LayerColumns)
         }
         return RunColumns(
             total=total,
@@ -109,6 +113,17 @@ class Run:
             limit=held.limit,
         )
 
+    def _batched(self, number: int, row: LayerColumns) -> LayerColumns:
+        """A layer for all samples: those behind the first wait for nothing but the bus."""
+        layer, more = self.workload.layers[number], self.workload.batch - 1
+        if self.places.together(layer):
+            return row
+        moved = np.maximum(row.read, row.written) // self.archs.beat_bytes
+        cycles = row.layers + more * np.maximum(row.compute, moved)
+        each = ("compute", "active", "drained", "instructions", "read", "written")
+        grown = {name: getattr(row, name) * (1 + more) for name in each}
+        return replace(row, layers=cycles, **grown)
+
     def _streams(self, held: Memory) -> BoolArray:
         """Whether the network runs with its maps in DRAM."""
         layers = self.workload.layers
@@ -118,7 +133,7 @@ class Run:
         never = (held.too_small == Reason.TABLE) | (held.too_small == Reason.ACCUMULATOR)
         return np.asarray(strips & ~never)
 
-    def _streamed(self, number: int, row: _Row, resident: BoolArray) -> _Row:
+    def _streamed(self, number: int, row: LayerColumns, resident: BoolArray) -> LayerColumns:
         """A layer with its maps in DRAM where the network is not resident."""
         layer = self.workload.layers[number]
         pipeline = self.fences.finish(self.end) - self.end
@@ -127,11 +142,11 @@ class Run:
         written = np.where(resident, row.written, at.written)
         cycles = np.where(resident, row.layers, at.cycles)
         waited = np.where(resident, row.waited, at.cycles - row.compute)
-        return _Row(
+        return LayerColumns(
             cycles, row.compute, row.active, row.drained, row.instructions, read, written, waited
         )
 
-    def _layer(self, number: int, layer: LayerShape, work: Calcs) -> _Row:
+    def _layer(self, number: int, layer: LayerShape, work: Calcs) -> LayerColumns:
         places, archs = self.places, self.archs
         before, start = self.end, self.end
         slot = self.slot
@@ -155,7 +170,7 @@ class Run:
         if layer.target in self.workload.outputs:
             written = bus.save_beats(archs, places.of[layer.target]) * archs.beat_bytes
             count = count + 1
-        return _Row(
+        return LayerColumns(
             self.end - before, work.slots, work.active, work.drained, count, read, written, waited
         )
 
