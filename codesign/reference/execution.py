@@ -7,6 +7,7 @@ which ``hazards`` refuses.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,7 @@ __all__ = ["Execution", "Setting", "TraceRecord"]
 
 FETCH_START = -1
 """Cycle of FETCH's start: cycle 0 is the first one that the cycle counter counts."""
+_NEVER = sys.maxsize
 _DECODE = {
     Unit.LOAD: latency.DECODE,
     Unit.CALC: latency.CALC_DECODE,
@@ -112,7 +114,7 @@ class Execution:
         return self._done
 
     def _act(self) -> None:
-        """The first of what can happen next; SAVE then goes on alone before the second."""
+        """The first of what can happen next; LOAD and SAVE then go on alone before the second."""
         found, first, second = None, 0, None
         for cycle, action in self._actions():
             if found is None:
@@ -121,12 +123,12 @@ class Execution:
                 found, first, second = action, cycle, first
             elif second is None or cycle < second:
                 second = cycle
-        loaded = len(self._units[Unit.LOAD].running)
+        if found == self._step_load:
+            self._load_until(first, second)
+            return
         (found or self._stuck)(first)
         if found == self._step_save and not self._recorder:
             self._save_until(second)
-        elif found == self._step_load:
-            self._load_until(second, loaded)
 
     def fill(self) -> None:
         """Execute a part of LOADs for what they leave in the memories; it takes no time.
@@ -161,19 +163,22 @@ class Execution:
             self._step_save(cycle)
             cycle = self._save.next_cycle()
 
-    def _load_until(self, limit: int | None, completed: int) -> None:
-        """Let LOAD go on alone before that cycle: it delays FETCH at most, and until it has
-        completed more instructions than these only its own next one can start for it."""
+    def _load_until(self, cycle: int, limit: int | None) -> None:
+        """Let LOAD act in that cycle and go on alone before ``limit``: it delays FETCH at most, and
+        until it completes only its own next instruction can start for it."""
         state = self._units[Unit.LOAD]
-        cycle = self._load.next_cycle()
-        while len(state.running) == completed:
+        completed = len(state.running)
+        while True:
+            self._step_load(cycle, _NEVER if limit is None else limit)
+            if len(state.running) > completed:
+                return
             start = self._start_cycle(Unit.LOAD, state) if state.queue else None
             if start is not None:
                 limit = start if limit is None else min(limit, start)
-            if cycle is None or (limit is not None and cycle >= limit):
+            due = self._load.next_cycle()
+            if due is None or (limit is not None and due >= limit):
                 return
-            self._step_load(cycle)
-            cycle = self._load.next_cycle()
+            cycle = due
 
     @property
     def _sizes(self) -> dict[Base, int]:
@@ -395,8 +400,8 @@ class Execution:
             memory.load(setting.memories, transfer, setting.buffers[base])
         return transfer
 
-    def _step_load(self, cycle: int) -> None:
-        job = self._load.step(cycle)
+    def _step_load(self, cycle: int, quiet: int = 0) -> None:
+        job = self._load.step(cycle, max(cycle, quiet))
         if job is not None:
             self._finish(Unit.LOAD, job.end)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +39,7 @@ class LoadJob:
     end: int = 0
 
 
-@dataclass(frozen=True)
-class _Unit:
+class _Unit(NamedTuple):
     """A word, or a beat's share of a wide one, on its way into ACT.
 
     ``come``: when its beat can be taken. ``complete``: the word is. ``pop``: its beat is used up.
@@ -119,8 +119,11 @@ class Load:
             return self._retry
         return max(self._arriving[0][0], self._written) if self._arriving else None
 
-    def step(self, cycle: int) -> LoadJob | None:
-        """Request a burst or take one in; the instruction that this completes."""
+    def step(self, cycle: int, quiet: int = 0) -> LoadJob | None:
+        """Request a burst or take one in; the instruction that this completes.
+
+        No CALC starts before cycle ``quiet``, this one at least.
+        """
         ask, take = self._ask_cycle(), self._take_cycle()
         head = self._requests.head
         if ask is not None and head is not None and (take is None or ask <= take):
@@ -132,7 +135,7 @@ class Load:
         if not self._units:
             self._take_in(job, *self._arriving.popleft())
         if job.port is not None:
-            self._write(job.port, cycle)
+            self._write(job.port, max(cycle, quiet))
         if self._units or job.beats_left:
             return None
         self._writing += 1
@@ -160,10 +163,8 @@ class Load:
         if job.port is None:
             self._write_freely(come, complete, pop, last if turns else None)
         else:
-            self._units.extend(
-                _Unit(int(come[n]), bool(complete[n]), bool(pop[n]), turns and n == last)
-                for n in range(len(numbers))
-            )
+            turn = [turns and n == last for n in range(len(numbers))]
+            self._units.extend(map(_Unit, come.tolist(), complete.tolist(), pop.tolist(), turn))
 
     def _row_turns(self, come: int) -> int:
         """When the first share of a row's last word is taken: the next row must be known."""
@@ -189,8 +190,8 @@ class Load:
         if complete.any():
             self._written = int(fired[complete][-1]) + 1
 
-    def _write(self, port: Calendar, now: int) -> None:
-        """Write words into ACT as far as CALC's use of the port is known in cycle ``now``."""
+    def _write(self, port: Calendar, quiet: int) -> None:
+        """Write words into ACT as far as CALC's use of the port is known."""
         while self._units:
             unit = self._units[0]
             if not self._in_register:
@@ -202,7 +203,7 @@ class Load:
                     self._pops.append(fired)
             if unit.complete:
                 at_port = port.first_free(self._fired + 1 + latency.LOAD_PORT)
-                self._in_register = at_port >= now + port.known_ahead
+                self._in_register = at_port >= quiet + port.known_ahead
                 if self._in_register:
                     self._retry = at_port - port.known_ahead + 1
                     return
