@@ -82,7 +82,7 @@ class Data:
     """Architectures with what their units take."""
 
     def __init__(self) -> None:
-        took = {(u["family"], u["key"], u["uram"]): u for u in lines("units.jsonl")}
+        took = {(u["family"], u["key"], u["uram"] > 0): u for u in lines("units.jsonl")}
         known = {line["arch"]["name"]: line for line in lines("architectures.jsonl")}
         self.archs = [arch_of(line) for line in known.values()]
         self.units = [line["units"] for line in known.values()]

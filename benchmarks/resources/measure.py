@@ -29,7 +29,7 @@ DIFFERENT = ("drain", "memories", "counters", "fetch", "load", "save", "trace", 
 measured on xc7 alone."""
 LEAST_URAM_DEPTH = 2048
 SHARED, ACTIVATIONS = r".*\.array\.lane\d+", "*.act.region*"
-BATCH = 4
+BATCH = 7
 """Architectures whose units Yosys gets at once: it takes seconds to begin."""
 Line = dict[str, Any]
 
@@ -72,7 +72,7 @@ def measure_units(archs: Sequence[Arch], families: Sequence[str]) -> None:
 
 
 def _measure_new(parts: dict[Arch, list[Unit]], family: str, uram: bool) -> None:
-    done = {(line["family"], line["key"], line["uram"]) for line in lines("units.jsonl")}
+    done = {(line["family"], line["key"], line["uram"] > 0) for line in lines("units.jsonl")}
     new = {
         part.key: part
         for arch, own in parts.items()
@@ -85,7 +85,7 @@ def _measure_new(parts: dict[Arch, list[Unit]], family: str, uram: bool) -> None
     took = measure(list(new.values()), family, uram)
     for part, figures in zip(new.values(), took, strict=True):
         append("units.jsonl", {
-            "family": family, "unit": part.name, "key": part.key, "uram": uram, **_line(figures),
+            "family": family, "unit": part.name, "key": part.key, **_line(figures),
         })  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def measure_whole(arch: Arch, family: str, kind: str) -> None:
         ultra = ACTIVATIONS if uram else None
         netlist = synthesize(rtlil, TOP, family=family, shared=SHARED, ultra=ultra)
     append("whole.jsonl", {
-        "family": family, "set": kind, "uram": uram, **_line(resources(netlist)),
+        "family": family, "set": kind, **_line(resources(netlist)),
         "logic_levels": worst_paths(netlist)[0].levels, "arch": arch.to_dict(),
     })  # fmt: skip
 
