@@ -18,10 +18,10 @@ PYNQ40 := .venv-pynq40/.installed
 BENCH_GROUPS := array driver explore network presets sim synth
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-board sim lint bench bitstream clean
+.PHONY: help demo explore-demo test test-slow test-board sim lint bench bitstream clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,9 @@ $(PYNQ31) $(PYNQ40): .venv-%/.installed: pyproject.toml
 
 demo: $(STAMP) ## train, quantise, compile and verify a network in RTL simulation
 	$(BIN)/codesign demo
+
+explore-demo: $(STAMP) ## search a network and its hardware together: a sweep of a minute, its report
+	$(BIN)/codesign explore examples/explore/digits.yaml -o build/explore-demo
 
 test: $(STAMP) $(PYNQ31) ## the tests that take minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
