@@ -2,7 +2,8 @@
 
 Three files, with a JSON object in each line: ``architectures.jsonl`` says of what units each
 architecture consists, ``units.jsonl`` what each of these takes, ``whole.jsonl`` what Yosys says of
-some architectures as a whole. Lines that are there are not made again.
+some architectures as a whole. Lines that are there are not made again. Fit afterwards
+(``benchmarks.resources.fit``): a test holds that the coefficients are those of the data.
 """
 
 from __future__ import annotations
