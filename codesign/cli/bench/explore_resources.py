@@ -70,7 +70,9 @@ def held_out() -> list[Synthesised]:
 def _of(line: dict[str, Any]) -> Synthesised:
     arch = Arch(**line["arch"])
     took = {name: line[name] for name in model.SHARE}
-    return Synthesised(f"{arch.name} on {line['family']}", arch, line["family"], line["uram"] > 0, took)
+    return Synthesised(
+        f"{arch.name} on {line['family']}", arch, line["family"], line["uram"] > 0, took
+    )
 
 
 def rows(arch: Arch) -> list[Row]:
