@@ -31,6 +31,8 @@ from codesign.explore.workers import Workers
 
 BATCH = 8
 """Networks of a round."""
+PATIENCE = 12
+"""Rounds that find nothing new until a sweep without a limit of time takes the space for done."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,11 @@ class Engine:
         """
         self._record("running")
         try:
-            while not self._over() and self._round():
-                pass
+            idle = 0
+            while not self._over() and not self._strategy.done:
+                idle = 0 if self._round() else idle + 1
+                if idle == PATIENCE and self.budget.seconds is None:
+                    break
             if not self.archive.designs:
                 why = ", ".join(f"{why} ({n})" for why, n in self.counts.rejected.most_common(3))
                 raise ExplorationError(f"no design of the space fits: {why or 'none was found'}")
@@ -154,7 +159,7 @@ class Engine:
         )
 
     def _round(self) -> bool:
-        """One round; False where the space is at its end."""
+        """One round; whether it found anything new."""
         number = self._recorder.rounds
         self._say("choosing networks")
         proposal = self._strategy.propose(number, BATCH)
@@ -164,7 +169,7 @@ class Engine:
         found += (trained := self._finetune())
         designs += self._surround(trained, number)
         self._commit(designs, found, proposal.asked)
-        return bool(found or designs or len(proposal.asked))
+        return bool(found or designs)
 
     def _finetune(self) -> list[Network]:
         """Fine-tune the round's most promising networks."""

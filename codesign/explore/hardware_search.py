@@ -58,6 +58,11 @@ class HardwareSearch:
             self._models.costs(np.concatenate(tried))  # at once: they are remembered
         return [self._best(np.unique(rows, axis=0)) for rows in tried]
 
+    @property
+    def exhaustive(self) -> bool:
+        """Whether all combinations are tried for every network."""
+        return self._every is not None
+
     def remember(self, points: IntArray) -> None:
         """Try the hardware of these designs, the first ``POOL`` of it, on the networks to come."""
         rows = points[:, self._columns]

@@ -35,6 +35,11 @@ class Proposal:
 class Strategy(Protocol):
     """What the engine asks in each round, in this order."""
 
+    @property
+    def done(self) -> bool:
+        """Whether the last round left nothing of the space."""
+        ...
+
     def propose(self, number: int, count: int) -> Proposal:
         """The round of that number, for about ``count`` networks."""
         ...
@@ -64,11 +69,13 @@ class Flat:
         self._problem, self._models, self._archive = problem, models, archive
         self._search = search
         self._started = seeded
+        self.done = False
 
     def propose(self, number: int, count: int) -> Proposal:
         start = self._models.start()[: 0 if self._started else count]
         self._started = True
         asked = np.concatenate([start, self._search.ask(count - len(start))])
+        self.done = not len(asked)
         feasible = self._models.costs(asked).feasible
         return Proposal(asked[feasible], asked[:0], asked)
 

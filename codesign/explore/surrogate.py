@@ -35,6 +35,8 @@ ICML 2010)."""
 CURIOUS = 4
 """One of so many networks of a round is a neighbour of a good one, or any, whatever the predictor
 thinks of it."""
+DRAWN = 256
+"""Random designs that are looked at for an unknown network where the search finds none."""
 CONSIDERED = 48
 """Networks that are weighed for fine-tuning."""
 FRONT = 200
@@ -54,6 +56,7 @@ class Surrogate:
         self._hardware_columns = hardware_columns(models.space)
         self._network = np.flatnonzero(~self._hardware_columns)
         self._finetunes = problem.fidelities.finetune is not None
+        self.done = False
 
     def propose(self, number: int, count: int) -> Proposal:
         """First a spread of networks, then those that promise most."""
@@ -71,11 +74,14 @@ class Surrogate:
         curious = self._neighbours(count // CURIOUS, random)
         points = self._best(tried[~exact], count - len(curious))
         points = self._distinct(np.concatenate([points, curious]), count)
+        if not len(points):
+            points = self._distinct(self._models.space.draw(DRAWN, random), count)
         designs = tried[exact]
         if not len(points) and front:  # every network is known: better hardware is left to find
             at = front[int(random.integers(len(front)))]
             (deep,) = self._hardware.fronts(at.point[None], number, DEEP_GENERATIONS)
             designs = np.concatenate([designs, deep])
+        self.done = self._hardware.exhaustive and not len(points)
         return Proposal(points, self._improving(designs), points)
 
     def around(self, networks: Sequence[Network], number: int) -> IntArray:
