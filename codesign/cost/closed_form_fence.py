@@ -134,7 +134,8 @@ class Fences:
             # block b reads plane b: the writer's first planes, or its last ones, are too late
             late = self._late(layer, part, close, step, [len(part.offsets)] * len(part.offsets))
             ahead = (writer.calcs.instructions - 1)[rows] * _of_one(writer.calcs)[rows]
-            several = np.maximum(late - ahead, late - (count - 1) * one)
+            planes = np.broadcast_to(writer.calcs.planes, len(start))[rows]
+            several = np.maximum(late - ahead, late - np.maximum(count - planes, 0) * one)
             found[rows] = np.where(count == 1, late, several) >= 0
             return found
         worst = np.full(len(rows), _NEVER)
