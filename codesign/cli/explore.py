@@ -43,7 +43,8 @@ _SHOWN = 12
 @click.option("--trials", type=click.IntRange(min=1), help="Designs to evaluate.")
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1,
               help="Processes that evaluate networks; 1: this one.  [default: cores]")  # fmt: skip
-@click.option("--ray", metavar="ADDRESS", help="Evaluate on a Ray cluster; `local` starts one.")
+@click.option("--ray", metavar="ADDRESS",
+              help="Evaluate on a Ray cluster: HOST:PORT, ray://HOST:PORT or auto.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the problem's.")
 @click.option("--finalists", type=click.IntRange(min=0), help="Instead of the problem's.")
 @click.option("--design", type=click.IntRange(min=0), multiple=True,
