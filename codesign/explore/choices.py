@@ -9,8 +9,8 @@ shows what one costs.
       head: {op: linear, in_channels: {up_to: 64}, out_channels: 10, position: last}
 
 Lists are multiplied out, the last field of ``FIELDS`` fastest. ``{up_to: 64}`` stands for the
-multiples of the array's M (``in_channels``) or N (``out_channels``) up to 64: between them nothing
-changes. Extents are numbers, or ``49x10``: lines by columns.
+multiples of the array's M (``in_channels``) or N (``out_channels``) that reach 64: between them
+nothing changes. Extents are numbers, or ``49x10``: lines by columns.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from codesign.arch import Arch
+from codesign.explore import yaml_lines
 from codesign.frontend import network as net
 from codesign.ir import Pair, Window
 
@@ -32,6 +32,7 @@ OPS = ("conv", "depthwise", "mbconv", "linear", "max_pool", "avg_pool", "skip")
 POSITIONS = ("first", "inner", "last")
 NEIGHBOURS = ("before", "after")
 _POOLS = ("max_pool", "avg_pool")
+_DENSE = ("conv", "mbconv", "linear")
 _SAME_CHANNELS = ("depthwise", "skip", *_POOLS)
 
 
@@ -50,7 +51,8 @@ class Choice:
     expand:
         Of ``mbconv``.
     sparsity:
-        Share of the M by N blocks of weights that are zero (``codesign.cost.sparsity``).
+        Share of the M by N blocks of weights that are zero (``codesign.cost.sparsity``), of ops
+        with dense kernels.
     residual:
         Whether the input is added to the result; in the same pass.
     """
@@ -73,6 +75,10 @@ class Choice:
             raise ValueError(f"{self.to_dict()}: channels and extents are 1 or more")
         if not 0 <= self.sparsity <= 1:
             raise ValueError(f"sparsity {self.sparsity} is outside 0..1")
+        if self.sparsity and self.op not in _DENSE:
+            raise ValueError(f"sparsity is of {', '.join(_DENSE)}; {self.op} has no such blocks")
+        if self.expand > 1 and self.op != "mbconv":
+            raise ValueError(f"expand is of mbconv; {self.op} has nothing to expand")
         if self.op in _SAME_CHANNELS and self.in_channels != self.out_channels:
             raise ValueError(
                 f"{self.op} keeps its channels, but has in_channels {self.in_channels} and "
@@ -133,20 +139,21 @@ def load(path: Path, arch: Arch) -> dict[str, LayerChoices]:
 
     Raises
     ------
-    ValueError
-        The file declares no choices; the message names the layer.
+    ExplorationError
+        The file declares no choices; the message names line and layer.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
-    layers = data.get("layers") if isinstance(data, dict) else None
-    if not isinstance(layers, dict) or not layers or set(data) != {"layers"}:
-        raise ValueError(f"{path} declares no choices; it is a mapping `layers:` of layers' fields")
-    try:
-        return {str(name): expand(entry, arch) for name, entry in layers.items()}
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    top = yaml_lines.read(path, "`layers`")
+    layers = top.section("layers", required=True)
+    top.finish()
+    if not layers.entries:
+        raise top.error("layers", "declares no choices; give each layer its fields")
+    found = {}
+    for name, entry in layers.entries.items():
+        try:
+            found[name] = expand(entry, arch)
+        except ValueError as error:
+            raise layers.error(name, str(error)) from error
+    return found
 
 
 def expand(entry: Any, arch: Arch) -> LayerChoices:
@@ -268,7 +275,10 @@ def _axis(name: str, value: Any, arch: Arch) -> list[Any]:
     if isinstance(value, dict):
         if set(value) != {"up_to"} or name not in ("in_channels", "out_channels"):
             raise ValueError(f"{name} {value!r}: a mapping is `up_to: CHANNELS`, of channels")
-        return list(steps(arch, name, _whole(name, value["up_to"])))
+        up_to = _whole(name, value["up_to"])
+        if up_to < 1:
+            raise ValueError(f"{name} up_to {up_to}: must be 1 or more")
+        return list(steps(arch, name, up_to))
     values = value if isinstance(value, list) else [value]
     if not values:
         raise ValueError(f"{name} is an empty list")

@@ -146,8 +146,6 @@ def cost(model: Model | torch.nn.Module, arch: Arch, example: torch.Tensor | Non
     ------
     TypeError
         A module without example, or none of these.
-    ValueError
-        A batch of several samples.
     CodesignError
         An operation that the machine cannot execute.
     """
@@ -155,11 +153,6 @@ def cost(model: Model | torch.nn.Module, arch: Arch, example: torch.Tensor | Non
     archs = Archs.of([arch])
     board = boards.board(arch.board)
     coefficients = energy_file.find(arch.board)
-    if workload.batch > 1:
-        raise ValueError(
-            f"batch {workload.batch}: the closed form is for one sample; use exact_cost "
-            "(`codesign estimate --exact`) for a batch"
-        )
     found = columns(workload, archs, board, coefficients)
     macs = workload.batch * sum(int(np.asarray(at.macs).item()) for at in workload.layers)
     return Cost(

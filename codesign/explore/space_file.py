@@ -24,7 +24,7 @@ from codesign.explore.problem import (
     Search,
     Source,
 )
-from codesign.explore.space import Parameter, Value
+from codesign.explore.space import Parameter, Rule, Value
 from codesign.explore.yaml_lines import Section, read
 from codesign.quant.calibrate import METHODS
 
@@ -39,14 +39,14 @@ def load(path: Path) -> Problem:
     """The problem in a YAML file.
 
     Names of the network (channel groups, layers, arguments) are checked later, against the
-    network: by ``Problem.space`` and ``codesign.explore.source``.
+    network: by ``Problem.space`` and ``codesign.explore.networks``.
 
     Raises
     ------
     ExplorationError
         The file cannot be read, lacks an entry, has an unknown one, or one with a wrong value.
     """
-    top = read(path)
+    top = read(path, "`network`, `space` and more")
     name = top.text("name", path.stem)
     if not _NAME.fullmatch(name):
         raise top.error("name", f"{name!r} becomes part of file names; take letters, digits, _-.")
@@ -132,7 +132,26 @@ def _base(at: Section, constraints: Section) -> Arch:
         base = arch_file.find(at.text("base"))
     except (TypeError, ValueError) as error:
         raise at.error("base", str(error)) from error
-    return base if board is None else base.replace(board=board)
+    return base if board in (None, base.board) else _moved(at, base, board)
+
+
+def _moved(at: Section, base: Arch, board: str) -> Arch:
+    """The base on another board than its own: its clock and bus are what that board's preset and
+    memory port allow, or the space's."""
+    target = boards.board(board)
+    fastest, widest = preset(target.preset).clock_mhz, target.processor.memory_bits
+    for field, most in (("clock_mhz", fastest), ("dma_bits", widest)):
+        if getattr(base, field) > most and field not in at.entries:
+            raise at.error(
+                "base",
+                f"{base.name!r} has {field} {getattr(base, field):g}, made for {base.board}; "
+                f"{board} takes {most:g} at most: add `{field}: {most:g}` beside it",
+            )
+    return base.replace(
+        board=board,
+        clock_mhz=min(base.clock_mhz, fastest),
+        dma_bits=min(base.dma_bits, widest),
+    )
 
 
 def _hardware(at: Section, base: Arch) -> tuple[Parameter, ...]:
@@ -169,7 +188,7 @@ def _check_hardware(at: Section, base: Arch, field: str, value: Value) -> None:
         )
 
 
-def _rules(space: Section, base: Arch, parameters: tuple[Parameter, ...]) -> Any:
+def _rules(space: Section, base: Arch, parameters: tuple[Parameter, ...]) -> tuple[Rule, ...]:
     found = hardware.rules(base, parameters)
     for rule in found:
         if not any(map(any, rule.allowed)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import yaml
 
 from codesign.errors import ExplorationError
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 @dataclass(eq=False)
@@ -70,7 +73,11 @@ class Section:
 
     def number(self, name: str, value: Any) -> float:
         """``value``, the entry's or a part of it, as a number."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
             raise self.error(name, f"must be a number, not {value!r}{_exponent(value)}")
         return value
 
@@ -94,29 +101,30 @@ class Section:
                 raise self.error(name, f"is not known{suggestion(name, tuple(self._known))}")
 
 
-def read(path: Path) -> Section:
-    """A file's topmost mapping.
+def read(path: Path, entries: str) -> Section:
+    """A file's topmost mapping; ``entries`` tells in messages what it holds.
 
     Raises
     ------
     ExplorationError
         It cannot be read, is no YAML, no mapping, or has a key twice or one that is no text.
     """
+    lines: dict[str, int] = {}
     try:
-        text = path.read_text(encoding="utf-8")
-        loader = yaml.SafeLoader(text)
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
+        value = _value(loader, node, "", path, lines) if node else None
     except (OSError, UnicodeDecodeError) as error:
         raise ExplorationError(f"{path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise ExplorationError(f"{path}: an anchor (&) holds itself; write it out") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         said = getattr(error, "problem", None) or error
         raise ExplorationError(f"{path}{line}: is not YAML: {said}") from error
-    if not isinstance(node, yaml.MappingNode):
-        raise ExplorationError(f"{path}:1: must be a mapping, with `network`, `space` and more")
-    lines: dict[str, int] = {}
-    value = _value(loader, node, "", path, lines)
+    if not isinstance(value, dict):
+        raise ExplorationError(f"{path}:1: must be a mapping, with {entries}")
     return Section(path, "", value, lines)
 
 
@@ -130,12 +138,19 @@ def _value(
     loader: yaml.SafeLoader, node: yaml.Node, place: str, path: Path, lines: dict[str, int]
 ) -> Any:
     """The node as plain values; fills ``lines``."""
+    if isinstance(node, yaml.SequenceNode):
+        return [
+            _value(loader, at, f"{place}.{number}", path, lines)
+            for number, at in enumerate(node.value)
+        ]
     if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node, deep=True)
+        return _scalar(loader, node, path)
     found: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
         line = key_node.start_mark.line + 1
+        if key_node.tag == _MERGE:
+            raise ExplorationError(f"{path}:{line}: merge keys (<<) are not read; write it out")
+        key = _scalar(loader, key_node, path)
         if not isinstance(key, str):
             raise ExplorationError(f"{path}:{line}: the key {key!r} must be text; put it in quotes")
         below = f"{place}.{key}" if place else key
@@ -146,6 +161,15 @@ def _value(
         lines[below] = line
         found[key] = _value(loader, value_node, below, path, lines)
     return found
+
+
+def _scalar(loader: yaml.SafeLoader, node: yaml.Node, path: Path) -> Any:
+    """A number, text, true or false, or nothing; ``ExplorationError`` for dates that are none."""
+    try:
+        return loader.construct_object(node, deep=True)
+    except ValueError as error:
+        line = node.start_mark.line + 1
+        raise ExplorationError(f"{path}:{line}: {error}; put text in quotes") from error
 
 
 def _exponent(value: Any) -> str:

@@ -3,6 +3,7 @@
 import pytest
 
 from codesign.arch import preset
+from codesign.errors import ExplorationError
 from codesign.explore import choices
 from codesign.explore.choices import Choice, LayerChoices
 from codesign.frontend import network as net
@@ -55,7 +56,9 @@ def test_what_follows_from_the_operation_is_left_out():
 def test_a_choice_survives_its_dictionary(op):
     values = {"op": op, "in_channels": 8, "out_channels": 8}
     if op not in ("linear", "skip"):
-        values |= {"kernel": "2x4", "size": "12x10", "sparsity": 0.5}
+        values |= {"kernel": "2x4", "size": "12x10"}
+    if op in ("conv", "mbconv", "linear"):
+        values |= {"sparsity": 0.5}
     made = Choice.from_dict(values)
     assert Choice.from_dict(made.to_dict()) == made
     assert choices.shown(made).startswith(f"{op} 8>8")
@@ -65,8 +68,15 @@ def test_a_choice_survives_its_dictionary(op):
     ("text", "message"),
     [
         ("{", "is not YAML"),
-        ("3", "declares no choices; it is a mapping `layers:`"),
-        ("layers: {a: 3}", "3 is neither a layer's fields nor a list"),
+        ("3", "must be a mapping, with `layers`"),
+        ("layers: {}", "layers: declares no choices; give each layer its fields"),
+        ("layer: {}", "layers: is missing"),
+        ("layers: {a: 3}", "yaml:1: layers.a: 3 is neither a layer's fields nor a list"),
+        ("layers:\n  a: {}\n  a: {}", "yaml:3: layers.a stands twice, before in line 2"),
+        ("layers: {a: [{op: skip, op: conv}]}", "layers.a.0.op stands twice"),
+        ("layers: {a: {in_channels: {up_to: 0}, out_channels: 8}}", "up_to 0: must be 1 or more"),
+        ("layers: {a: {in_channels: 8, out_channels: 8, expand: 3}}", "expand is of mbconv"),
+        ("layers: {a: {op: skip, in_channels: 8, sparsity: 0.5}}", "skip has no such blocks"),
         ("layers: {a: {in_channels: 8, size: 8}}", "out_channels is missing"),
         ("layers: {a: {in_chanels: 8}}", "unknown field 'in_chanels'; there are op, in_channels"),
         ("layers: {a: {position: end, in_channels: 8}}", "must be one of first, inner, last"),
@@ -84,7 +94,7 @@ def test_a_choice_survives_its_dictionary(op):
     ],
 )  # fmt: skip
 def test_what_is_no_choice_is_refused(tmp_path, text, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ExplorationError, match=message):
         loaded(tmp_path, text)
 
 
@@ -93,7 +103,7 @@ def test_what_is_no_choice_is_refused(tmp_path, text, message):
 def test_probes_are_networks(op, position):
     size = (1, 1) if op in ("linear", "skip") else (8, 6)
     kernel = (1, 1) if op == "linear" else (3, 3)
-    made = choices.probe(Choice(8, 8, op, kernel, size=size, expand=2), position)
+    made = choices.probe(Choice(8, 8, op, kernel, size=size, expand=1 + (op == "mbconv")), position)
     net.verify(made)
     names = [op.name for op in made.ops]
     before, after = choices.NEIGHBOURS

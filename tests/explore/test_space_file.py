@@ -170,6 +170,7 @@ CASES = [
     ("board: pynq-z2", "board: pynqz2", "30: constraints.board: cannot be 'pynqz2'; did you mean"),
     ("lut: 30000", "luts: 30000", "31: constraints.max.luts: is not known; did you mean 'lut'?"),
     ("lut: 30000", "lut: -3", "31: constraints.max.lut: must be 0 or more, not -3"),
+    ("lut: 30000", "lut: .nan", "31: constraints.max.lut: must be a number, not nan"),
     ("accuracy: 0.8", "accuracy: 80", "32: constraints.min.accuracy: 80 is no share, 0..1; 80% is"),
     ("  latency_ms: min", "  latency: min", "35: objectives.latency: is not known; did you mean '"),
     ("  latency_ms: min", "  latency_ms: low", "35: objectives.latency_ms: cannot be 'low'; there"),
@@ -206,6 +207,36 @@ def test_errors_point_at_the_line(tmp_path: Path, old: str, new: str, message: s
 def test_what_must_be_there(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ExplorationError, match=re.escape(message)):
         load(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "a: &x {b: 1}\nc:\n  <<: *x",
+            "problem.yaml:3: merge keys (<<) are not read; write it out",
+        ),
+        ("a: 1\nb: 2020-99-99", "problem.yaml:2: month must be in 1..12; put text in quotes"),
+        ("a: &x {b: *x}", "problem.yaml: an anchor (&) holds itself; write it out"),
+        ("a: 1\nb: !!python/name:os.path x", "problem.yaml:2: is not YAML: could not determine a "),
+    ],
+)
+def test_yaml_that_is_not_read(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ExplorationError, match=re.escape(message)):
+        load(written(tmp_path, text))
+
+
+def test_a_base_of_another_board_keeps_to_what_the_board_takes(tmp_path: Path) -> None:
+    text = MINIMAL.replace("zcu104", "pynq-z2")
+    moved = text.replace("space: {}", "space: {hardware: {base: zcu104}}")
+    with pytest.raises(ExplorationError, match=r"2: space.hardware.base: 'zcu104' has clock_mhz"):
+        load(written(tmp_path, moved))
+    changes = "{base: zcu104, clock_mhz: [100, 150], dma_bits: 64}"
+    found = load(written(tmp_path, text.replace("space: {}", f"space: {{hardware: {changes}}}")))
+    assert (found.base.board, found.base.clock_mhz, found.base.dma_bits) == ("pynq-z2", 150.0, 64)
+    faster = changes.replace("150", "200")
+    with pytest.raises(ExplorationError, match="200 is above the 150 MHz that pynq-z2's preset"):
+        load(written(tmp_path, text.replace("space: {}", f"space: {{hardware: {faster}}}")))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
