@@ -12,12 +12,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from codesign.isa import Mode
+
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "compute": ("dense_mac", "depthwise_mac", "max_compare", "requantize"),
     "on_chip": ("act_byte", "wgt_byte", "param_byte", "tap_byte", "table_byte"),
     "dram": ("dram_byte",),
 }
 """Kinds of events by what a report adds them to."""
+MAC_OF = {
+    Mode.DENSE: "dense_mac",
+    Mode.DEPTHWISE: "depthwise_mac",
+    Mode.MAX: "max_compare",
+}
+"""The array's event in each mode."""
 EVENTS = tuple(name for names in GROUPS.values() for name in names)
 PARTS = (*GROUPS, "static")
 PJ_PER_UJ = 1e6

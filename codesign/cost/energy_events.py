@@ -12,18 +12,21 @@ from collections.abc import Iterator, Mapping
 
 from codesign.arch import PARAM_RECORD_BITS, TAP_ENTRY_BITS, Arch
 from codesign.artifact import Program
-from codesign.cost.energy import GROUPS, HZ_PER_MHZ, Coefficients, Energy, EnergyModel, Event
+from codesign.cost.energy import (
+    GROUPS,
+    HZ_PER_MHZ,
+    MAC_OF,
+    Coefficients,
+    Energy,
+    EnergyModel,
+    Event,
+)
 from codesign.isa import Instruction, Mode, Opcode, Target
 from codesign.reference.memory import Transfer
 from codesign.reference.predict import predicted_run
 from codesign.report.trace import instructions, layer_of
 from codesign.report.traffic import traffic
 
-_MAC_OF = {
-    Mode.DENSE: "dense_mac",
-    Mode.DEPTHWISE: "depthwise_mac",
-    Mode.MAX: "max_compare",
-}
 BYTE_OF = {
     Target.ACT: "act_byte",
     Target.WGT: "wgt_byte",
@@ -110,7 +113,7 @@ def _array(arch: Arch, i: Instruction) -> dict[str, int]:
     slots, mode = i["groups"] * i["taps"], Mode(i["mode"])
     lanes = arch.pixels * arch.in_channels
     return {
-        _MAC_OF[mode]: slots * (arch.macs_per_cycle if mode is Mode.DENSE else lanes),
+        MAC_OF[mode]: slots * (arch.macs_per_cycle if mode is Mode.DENSE else lanes),
         "act_byte": slots * lanes,
         "wgt_byte": 0 if mode is Mode.MAX else slots * arch.wgt_word_bytes,
         "tap_byte": slots * TAP_ENTRY_BITS // 8,

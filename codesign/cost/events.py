@@ -20,6 +20,7 @@ from codesign.cost.energy import (
     EVENTS,
     GROUPS,
     HZ_PER_MHZ,
+    MAC_OF,
     PJ_PER_UJ,
     UJ_PER_J,
     Coefficients,
@@ -30,12 +31,6 @@ from codesign.isa import INSTRUCTION_BYTES, Mode, Opcode
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
-
-MAC_OF = {
-    Mode.DENSE: "dense_mac",
-    Mode.DEPTHWISE: "depthwise_mac",
-    Mode.MAX: "max_compare",
-}
 
 
 @dataclass(frozen=True, eq=False)
