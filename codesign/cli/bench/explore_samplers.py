@@ -16,7 +16,14 @@ from codesign.explore.space import IntArray, Parameter, Space
 
 PARAMETERS, VALUES, OBJECTIVES = 20, 10, 4
 GENERATIONS = 20
-POPULATION = {"nsga2": 500, "nsga3": 500, "optuna-nsga2": 50, "tpe": 5}
+POPULATION = {
+    "random": 5000,
+    "grid": 5000,
+    "nsga2": 500,
+    "nsga3": 500,
+    "optuna-nsga2": 50,
+    "tpe": 5,
+}
 """Points that are asked for at once; Optuna's samplers grow slower with their history."""
 
 

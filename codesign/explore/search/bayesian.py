@@ -49,7 +49,7 @@ class OptunaSampler:
         }
         self._study = optuna.create_study(directions=["minimize"] * objectives)
         self._running: dict[bytes, list[Trial]] = defaultdict(list)
-        self._worst = np.zeros(objectives)
+        self._worst = np.full(objectives, np.nan)  # seen of each objective
         self._told = self._asked = 0
 
     def ask(self, count: int) -> IntArray:
@@ -66,10 +66,10 @@ class OptunaSampler:
         check_told(points, values, violation, self._objectives)
         trials = [self._trial(point) for point in points]
         for trial, row, excess in zip(trials, values, violation, strict=True):
-            known = ~np.isnan(row)
-            self._worst[known] = np.maximum(self._worst, row)[known] if self._told else row[known]
+            self._worst = np.fmax(self._worst, row)
+            instead = np.where(np.isnan(self._worst), 0.0, self._worst)
             trial.set_constraint("violation", float(excess))
-            self._study.tell(trial, np.where(known, row, self._worst).tolist())
+            self._study.tell(trial, np.where(np.isnan(row), instead, row).tolist())
             self._told += 1
         self._asked = 0
 
