@@ -25,7 +25,8 @@ from codesign.report.exploration_figures import FIGURES, MEASURES
 ASSETS = Path(__file__).parent / "page"
 SCRIPTS = ("data", "theme", "front", "table", "choices", "summary", "inside", "run", "main")
 MOST_OTHERS = 2000
-"""Designs drawn beside the front: more only slow the browser down; the CSV has all."""
+"""Designs drawn beside the front and those compiled: more only slow the browser down; the CSV has
+all."""
 
 
 def write(folder: Path, page: Path) -> Exploration:
@@ -66,8 +67,10 @@ def embedded(value: Any) -> str:
 def document(exploration: Exploration) -> dict[str, Any]:
     """What the page's scripts read: designs as columns, choices as indices of their values."""
     run, front = exploration.run, set(exploration.front)
+    kept = front | exploration.designs.keys()
     others = [row for row in exploration.trials if row["id"] not in front]
-    shown = [row for row in exploration.trials if row["id"] in front] + _thinned(others)
+    shown = [row for row in exploration.trials if row["id"] in kept]
+    shown += _thinned([row for row in others if row["id"] not in kept])
     parameters = _parameters(shown)
     board = boards.board(run["board"])
     return {

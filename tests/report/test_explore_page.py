@@ -1,6 +1,7 @@
 """The page and the table of an exploration: what they hold, and what they refuse."""
 
 import csv
+import dataclasses
 import io
 import json
 from html.parser import HTMLParser
@@ -83,6 +84,14 @@ def test_designs_beside_the_front_are_thinned(
     shown = len(document["ids"]) - len(found.front)
     assert 10 <= shown <= 20
     assert document["others"] == len(found.trials) - len(found.front)
+
+
+def test_compiled_designs_are_never_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explore_page, "MOST_OTHERS", 1)
+    found = dataclasses.replace(read(folder), front=[])
+    shown = explore_page.document(found)["ids"]
+    assert set(found.designs) < set(shown)
+    assert len(shown) == len(found.designs) + 1
 
 
 def test_a_value_that_no_choice_of_json_has(folder: Path, tmp_path: Path) -> None:

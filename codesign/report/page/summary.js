@@ -25,7 +25,7 @@ function verifiedRows(detail) {
   told("Accuracy, validation", "accuracy", accuracy.validation, "measured", data.figures.accuracy.how);
   told("Accuracy, float", "accuracy", accuracy.float, "measured", "the network before quantisation, on test images");
   const counted = cycles.simulated_rtl ?? cycles.predicted_exact;
-  const origin = cycles.simulated_rtl === null ? "predicted" : "simulated";
+  const origin = cycles.simulated_rtl == null ? "predicted" : "simulated";
   told("Latency", "latency_ms", counted / detail.arch.clock_mhz / 1000, origin, `at ${detail.arch.clock_mhz} MHz`);
   told("Cycles", "cycles", counted, origin, "one inference, weights resident");
   told("Energy", "energy_uj", energy?.total, energy?.word, data.figures.energy_uj.how);
