@@ -39,8 +39,8 @@ def command(program: Path, json_file: Path | None) -> None:
     comes from DRAM, the output stays. `.` stands for weights that a layer does not have.
 
     A layer cannot be quicker than the array (operations / lanes) nor than the bus (bytes / beat).
-    A large `x limit` says that it waits for something else: `codesign run --timeline` shows what;
-    below 1 its data were loaded while earlier layers computed.
+    `latency`, above 2: it waits for something else most of the time, and `codesign run --timeline`
+    shows what; below 1 its data were loaded while earlier layers computed.
     `x ideal` weighs its bytes with the bound of Chen et al. (HPCA 2020, arXiv 1911.05662): below 1
     where maps or weights stay on chip from layer to layer; much above 1 it reads things twice.
 
@@ -96,6 +96,6 @@ def _figures(row: Mapping[str, Any]) -> tuple[str, ...]:
         f"{row['cycles']:,}",
         f"{row['dram_read_bytes'] / _KIB:,.1f}",
         f"{row['dram_write_bytes'] / _KIB:,.1f}",
-        f"{row['limit_ratio']:.2f} {row['limit']:>5}",
+        f"{row['limit_ratio']:.2f} {row['limit']:>7}",
         f"{row['traffic_ratio']:.2f}",
     )

@@ -20,6 +20,10 @@ from codesign.report.traffic import Traffic, traffic
 
 Layer = dict[str, Any]
 
+EXPLAINED = 2.0
+"""A layer that takes more than so many times what array and bus need goes by waits: of its cycles,
+neither explains half."""
+
 
 def explain(program: Program) -> dict[str, Any]:
     """The document of ``codesign explain --json``."""
@@ -42,6 +46,14 @@ def explain(program: Program) -> dict[str, Any]:
         "total": _total(program, cycles, list(moved.values()), layers),
         "provenance": provenance("reference"),
     }
+
+
+def limit(cycles: int, compute: float, bus: float) -> Layer:
+    """What cycles go to, ``array``, ``DRAM`` or ``latency``, and their ratio to the larger of the
+    two needs: cycles of the array (``compute``) and of the bus."""
+    ratio = cycles / max(compute, bus)
+    name = "array" if compute >= bus else "DRAM"
+    return {"limit": name if ratio <= EXPLAINED else "latency", "limit_ratio": ratio}
 
 
 def least_traffic(program: Program) -> float:
@@ -128,7 +140,6 @@ def _layer(program: Program, row: Mapping[str, Any], moved: Traffic, cut: CalcSh
     demand = _demand(graph, row["name"], row["op"])
     least = bounds.layer_bounds(arch, demand)
     bus = bounds.dram_cycles(arch, moved.read, moved.written)
-    limit = max(least.compute_cycles, bus)
     return {
         "name": row["name"],
         "op": row["op"],
@@ -143,8 +154,7 @@ def _layer(program: Program, row: Mapping[str, Any], moved: Traffic, cut: CalcSh
         **_bytes(moved),
         "compute_cycles": least.compute_cycles,
         "dram_cycles": bus,
-        "limit": "array" if least.compute_cycles >= bus else "DRAM",
-        "limit_ratio": row["cycles"] / limit,
+        **limit(row["cycles"], least.compute_cycles, bus),
         "ideal_dram_cycles": least.dram_cycles,
         "ideal_traffic_bytes": least.traffic_bytes,
         "traffic_ratio": (moved.read + moved.written) / least.traffic_bytes,
@@ -204,8 +214,7 @@ def _total(
         **_bytes(all_moved),
         "compute_cycles": least.compute_cycles,
         "dram_cycles": bus,
-        "limit": "array" if least.compute_cycles >= bus else "DRAM",
-        "limit_ratio": cycles / max(least.compute_cycles, bus),
+        **limit(cycles, least.compute_cycles, bus),
         "ideal_dram_cycles": least.dram_cycles,
         "ideal_traffic_bytes": least.traffic_bytes,
         "traffic_ratio": size / least.traffic_bytes if least.traffic_bytes else 0.0,

@@ -10,7 +10,7 @@ from codesign import ir
 from codesign.arch import preset
 from codesign.cli.explain import letters
 from codesign.compiler import compile
-from codesign.report.explain import explain, fused_ops
+from codesign.report.explain import explain, fused_ops, limit
 from codesign.report.traffic import traffic
 from tests.compiler.builder import Builder
 from tests.compiler.execution import infer, random_inputs, start
@@ -50,6 +50,23 @@ def test_all_bytes_are_attributed(graph: ir.Graph, arch):
     total = explain(program)["total"]
     assert total["dram_read_bytes"] == sum(at.read for at in found)
     assert total["cycles"] == program.predicted_cycles == run.cycles
+
+
+@pytest.mark.parametrize(
+    ("cycles", "compute", "bus", "name"),
+    [
+        (100, 90, 10, "array"),
+        (100, 50, 49, "array"),
+        (100, 10, 51, "DRAM"),
+        (100, 49, 49, "latency"),
+        (57, 8, 8, "latency"),
+    ],
+)
+def test_what_neither_array_nor_bus_explains_is_latency(cycles, compute, bus, name):
+    assert limit(cycles, compute, bus) == {
+        "limit": name,
+        "limit_ratio": pytest.approx(cycles / max(compute, bus)),
+    }
 
 
 @pytest.mark.parametrize(("graph", "arch"), CASES)
