@@ -131,13 +131,16 @@ def kept_by(network: net.Network, reference: net.Network) -> dict[str, Indices]:
         left = network.shapes[first][0] // group.spread[first]
         kept = strongest(importance(reference, group), left)
         found |= {name: _spread(kept, spread) for name, spread in group.spread.items()}
-    for op, old in zip(network.ops, reference.ops, strict=True):
+    fewer = {name: at for name, at in found.items() if len(at) < reference.shapes[name][0]}
+    for op, old in zip(network.ops, keep_channels(reference, fewer).ops, strict=True):
         if isinstance(op, net.Conv2d | net.Linear) and isinstance(old, net.Conv2d | net.Linear):
-            expected = old.bias[found[op.y]]
-            if not np.array_equal(op.bias, expected):
+            same = op.weight.shape == old.weight.shape and np.array_equal(op.bias, old.bias)
+            # blocks may have become zero since
+            if not same or not np.array_equal(op.weight, np.where(op.weight, old.weight, 0)):
                 raise ValueError(
-                    f"{op.name!r} has not the biases of the channels of {reference.name!r} that "
-                    "pruning keeps; give the network that it was pruned from, not fine-tuned yet"
+                    f"{op.name!r} has not the weights and biases of the channels of "
+                    f"{reference.name!r} that pruning keeps; give the network that it was pruned "
+                    "from, blocks after channels, not fine-tuned yet"
                 )
     return found
 

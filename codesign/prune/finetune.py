@@ -55,7 +55,7 @@ def finetune(
     if steps < 0 or batch < 1 or learning_rate <= 0 or temperature <= 0:
         raise ValueError(
             f"steps {steps}, batch {batch}, learning rate {learning_rate} and temperature "
-            f"{temperature} must be positive"
+            f"{temperature} must be positive (steps may be 0)"
         )
     if not 0 <= distillation <= 1:
         raise ValueError(f"distillation {distillation} is outside 0..1: it is a share of the loss")

@@ -124,5 +124,10 @@ def test_a_network_that_was_not_pruned_from_it_is_refused() -> None:
     trained = dataclasses.replace(
         whole, ops=(whole.ops[0], dataclasses.replace(conv, bias=conv.bias + 1))
     )
-    with pytest.raises(ValueError, match="'last' has not the biases"):
+    with pytest.raises(ValueError, match="'last' has not the weights and biases"):
+        recalibrate(trained, whole, inputs)
+    trained = dataclasses.replace(
+        whole, ops=(whole.ops[0], dataclasses.replace(conv, weight=2 * conv.weight))
+    )
+    with pytest.raises(ValueError, match="'last' has not the weights and biases"):
         recalibrate(trained, whole, inputs)
