@@ -45,7 +45,7 @@ def evaluate(
     Raises
     ------
     ValueError
-        The graph has more than one input or output.
+        The graph has more than one input or output, or the images another shape.
     """
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise ValueError(
@@ -54,14 +54,29 @@ def evaluate(
         )
     source = graph.tensors[graph.inputs[0]]
     coding = Coding(source.scale, source.zero_point)
-    found = run(graph, {source.name: coding.encode(images).reshape(-1, *source.shape)})
+    found = run(graph, {source.name: coding.encode(images)})
     return accuracy(found[graph.outputs[0]], labels)
 
 
 def run(graph: ir.Graph, inputs: Mapping[str, Int8Array]) -> dict[str, Int8Array]:
     """The graph's outputs, int8 [K, C, H, W] each, for inputs [K, C, H, W] of any number K: those
-    of ``reference.graph.run``."""
+    of ``reference.graph.run``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An input is not int8, not of its tensor's shape, or there is no sample.
+    """
     ir.verify(graph)
+    for name in graph.inputs:
+        x, shape = inputs[name], graph.tensors[name].shape
+        if x.dtype != np.int8:
+            raise TypeError(f"input {name!r} has type {x.dtype}; quantise it to int8")
+        if x.shape[1:] != shape or not len(x):
+            raise ValueError(
+                f"input {name!r} has shape {x.shape}; graph {graph.name!r} takes "
+                f"[K, {', '.join(map(str, shape))}], K of 1 or more"
+            )
     steps = [step(graph, op) for op in graph.ops]
     count = len(inputs[graph.inputs[0]])
     parts = []

@@ -42,10 +42,15 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Images [K, C, H, W], normalised, and labels [K] of each part.
+    """Images [K, C, H, W], normalised, float32, and labels [K], int64, of each part.
 
     ``validation`` is split off the training images: choices are made by it, so that the test images
     stay unseen until a result is reported. ``augmentation`` is for training.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An array of another type or shape, or a part without images.
     """
 
     train_images: Images
@@ -55,6 +60,24 @@ class Data:
     test_images: Images
     test_labels: Labels
     augmentation: Augmentation = Augmentation()
+
+    def __post_init__(self) -> None:
+        for part in ("train", "validation", "test"):
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            if images.dtype != np.float32 or labels.dtype != np.int64:
+                raise TypeError(
+                    f"{part} images are {images.dtype} and labels {labels.dtype}; "
+                    "make them float32 and int64"
+                )
+            if images.ndim != 4 or images.shape[1:] != self.train_images.shape[1:]:
+                raise ValueError(
+                    f"{part} images have shape {images.shape}; give [K, C, H, W], all parts alike"
+                )
+            if labels.shape != images.shape[:1] or not len(labels):
+                raise ValueError(
+                    f"{part}: labels of shape {labels.shape} for {len(images)} images; give one "
+                    "label for each, and one image at least"
+                )
 
     @property
     def shape(self) -> Shape:

@@ -32,7 +32,8 @@ def key(
     seed: int,
 ) -> str:
     """What the weights depend on, hashed: the model's structure (its ``repr``), the set of images
-    and its augmentation, the recipe and the seed."""
+    and its augmentation, the recipe and the seed. The weights that training begins from are not
+    among them: a structure's initialisations serve alike."""
     parts = {
         "version": VERSION,
         "model": repr(model),

@@ -122,3 +122,16 @@ def test_accuracy_is_of_one_output() -> None:
     two = dataclasses.replace(graph, outputs=(*graph.outputs, graph.inputs[0]))
     with pytest.raises(ValueError, match="2 outputs; accuracy is that of one"):
         fast.evaluate(two, np.zeros((1, 1, 1, 1), np.float32), np.zeros(1, np.int64))
+
+
+def test_images_of_another_shape_are_refused() -> None:
+    """Channels last, as many frameworks have them, would otherwise be taken for other images."""
+    model, example = resnet8()
+    graph = quantize_network(from_module(model, example), example.numpy())
+    images, labels = np.zeros((2, 32, 32, 3), np.float32), np.zeros(2, np.int64)
+    with pytest.raises(ValueError, match=r"has shape \(2, 32, 32, 3\); .* takes \[K, 3, 32, 32\]"):
+        fast.evaluate(graph, images, labels)
+    with pytest.raises(ValueError, match="K of 1 or more"):
+        fast.evaluate(graph, np.zeros((0, 3, 32, 32), np.float32), labels[:0])
+    with pytest.raises(TypeError, match="has type float32; quantise it"):
+        fast.run(graph, {graph.inputs[0]: np.zeros((1, 3, 32, 32), np.float32)})  # type: ignore[dict-item]

@@ -1,5 +1,6 @@
 """Networks with parameters, their data, their training and its cache."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def test_the_default_is_resnet8() -> None:
         name: value.shape for name, value in weights.items()
     }
     assert example.shape == (1, 3, 32, 32)
+    torch.manual_seed(0)
     reference = ResNet8().eval()
     model.load_state_dict(reference.state_dict())
     images = torch.randn(2, 3, 32, 32)
@@ -89,6 +91,16 @@ def test_digits_come_in_three_parts() -> None:
     assert data.fit(data.shape) is data
     with pytest.raises(ValueError, match="have 1 channels, the network takes 3"):
         data.fit((3, 8, 8))
+
+
+def test_data_of_another_kind_is_refused() -> None:
+    data = explorable.digits_data()
+    with pytest.raises(TypeError, match="test images are float64 and labels int64; make them"):
+        dataclasses.replace(data, test_images=data.test_images.astype(np.float64))
+    with pytest.raises(ValueError, match=r"train images have shape \(1137, 8, 8\); give \[K, C"):
+        dataclasses.replace(data, train_images=data.train_images[:, 0])
+    with pytest.raises(ValueError, match=r"validation: labels of shape \(299,\) for 300 images"):
+        dataclasses.replace(data, validation_labels=data.validation_labels[1:])
 
 
 def test_training_is_cached_by_content(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
