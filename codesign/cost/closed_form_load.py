@@ -82,11 +82,30 @@ def _first(
 def row_cycles(archs: Archs, words: IntArray, dram: Dram) -> IntArray:
     """Cycles of LOAD's stream for a row of ACT words: a beat each, or a word where several share a
     beat; and no more bursts on their way than the DRAM takes."""
+    return np.asarray(np.maximum(words, _bus_cycles(archs, words, dram)))
+
+
+def _bus_cycles(archs: Archs, words: IntArray, dram: Dram) -> IntArray:
+    """Cycles that the bus is busy with a row."""
     beats = ceil_div(words * archs.act_word_bytes, archs.beat_bytes)
     bursts = np.maximum(1, ceil_div(beats, latency.BURST_BEATS))
     answer = latency.REQUEST + dram.read_latency + np.minimum(beats, latency.BURST_BEATS) - 1
     least = np.maximum(latency.ROW_OFFER, ceil_div(answer, dram.reads_outstanding)) * bursts
-    return np.asarray(np.maximum(np.maximum(words, beats), least) * (words > 0))
+    return np.asarray(np.maximum(beats, least) * (words > 0))
+
+
+def tile_cycles(
+    archs: Archs, place: Place, words: IntArray, instructions: IntArray, dram: Dram
+) -> IntArray:
+    """Cycles from the last word of a tile to that of the next one, rows of ``words``.
+
+    Whichever takes longer: the words, where each LOAD's first one comes a walk behind the last of
+    the LOAD before; or the bus, over which ``instructions`` come as well.
+    """
+    rows = place.planes * place.phases
+    walks = np.where(place.skew > 0, 2, 1) * (1 + latency.LOAD_WALK) * (words > 0)
+    bus = _bus_cycles(archs, words, dram) * rows + fetched(archs, instructions)
+    return np.asarray(np.maximum(words * rows + walks, bus))
 
 
 def lead(dram: Dram) -> int:

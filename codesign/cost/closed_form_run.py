@@ -206,11 +206,11 @@ class Run:
         ready = [first.ready[0], first.ready[1]]
         for number, groups in enumerate(cut.groups):
             if number + 1 >= len(ready) and number + 1 < len(cut.groups):
-                lines = cut.lines[number + 1]
-                stream = loading.row_cycles(self.archs, lines * place.pitch, self.dram) * rows
+                words, more = cut.lines[number + 1] * place.pitch, work.instructions + 1
+                stream = loading.row_cycles(self.archs, words, self.dram) * rows
+                behind = loading.tile_cycles(self.archs, place, words, more, self.dram)
                 offered = np.ceil(self.fetch.next).astype(np.int64) + loading.lead(self.dram)
-                more = loading.fetched(self.archs, work.instructions + 1)
-                ready.append(np.maximum(ready[-1] + more, offered) + stream)
+                ready.append(np.maximum(ready[-1] + behind, offered + stream))
             used = groups > 0
             slots = groups * work.per_group if single else work.slots
             start = np.maximum(end, ready[number])

@@ -73,6 +73,15 @@ def test_layers_and_networks_are_close_to_the_reference(graphs: list[ir.Graph]) 
     assert_close(found, 200)
 
 
+@pytest.mark.parametrize("seed", [4004, 4010])
+def test_first_maps_of_words_narrower_than_a_beat(seed: int) -> None:
+    """Their words are written one by one, with instructions on the bus beside them."""
+    b = Builder(np.random.default_rng(seed))
+    x = b.conv(b.input((1, 49, 10)), 64, kernel=(10, 4), stride=(2, 2), padding=(4, 5, 1, 1))
+    graph = b.graph(b.linear(b.flatten(b.global_pool(x)), 12))
+    assert_close(list(differences(graph, random_arch(seed))), 3)
+
+
 @pytest.mark.slow
 def test_sparse_networks_and_more_architectures_too(graphs: list[ir.Graph]) -> None:
     archs = [random_arch(seed) for seed in range(600, 630)]
