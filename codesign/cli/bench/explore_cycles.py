@@ -75,8 +75,12 @@ def _of(graphs: list[ir.Graph], arch: Arch, seed: int) -> list[Difference]:
 
 
 def per_second() -> float:
-    """Pairs a second of processor time: ResNet-8s of other channels in every residual group, each
-    on an architecture of its own. Pairs before have filled what is remembered from call to call."""
+    """Pairs a second of processor time, in the best of three calls of ``POPULATION`` pairs each:
+    ResNet-8s of other channels in every residual group, each on an architecture of its own.
+
+    It is the pace of a search that runs. A call before has filled what is remembered from call to
+    call (``first_load.ready``, tiles); a process's first call, and calls of few pairs, are slower.
+    """
     workload = Workload.of_network(simplify(load_model(NETWORKS[0], seed=0).network))
     cycles(*population(workload, 0))
     best = 0.0
