@@ -26,7 +26,7 @@ from codesign.explore.networks import Networks
 from codesign.explore.problem import Problem
 from codesign.explore.remote import use_one_thread
 from codesign.explore.space_file import load
-from codesign.explore.store import Store
+from codesign.explore.store import RUN, Store, read_json
 from codesign.explore.workers import ProcessWorkers, Workers
 from codesign.report import explore_page
 
@@ -41,7 +41,7 @@ _SHOWN = 12
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
               help="Time for the search, in all its runs; finalists come after it.")  # fmt: skip
 @click.option("--trials", type=click.IntRange(min=1), help="Designs to evaluate.")
-@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1,
+@click.option("--workers", type=click.IntRange(min=1),
               help="Processes that evaluate networks; 1: this one.  [default: cores]")  # fmt: skip
 @click.option("--ray", metavar="ADDRESS",
               help="Evaluate on a Ray cluster: HOST:PORT, ray://HOST:PORT or auto.")  # fmt: skip
@@ -54,7 +54,7 @@ def command(
     output: Path,
     minutes: float | None,
     trials: int | None,
-    workers: int,
+    workers: int | None,
     ray: str | None,
     seed: int | None,
     finalists: int | None,
@@ -76,32 +76,34 @@ def command(
       codesign explore examples/explore/digits.yaml -o build/digits --design 7
       codesign report build/digits
     """
+    if design and seed is None:  # that of the sweep which found it
+        seed = (read_json(output / RUN) or {}).get("seed")
     asked = _asked(load(problem), minutes, trials, seed)
     limit = asked.search.minutes
     budget = Budget(None if limit is None else 60 * limit, asked.search.trials)
-    if design:  # nothing more is searched
-        budget = Budget(trials=0)
     count = asked.fidelities.finalists if finalists is None else finalists
     with Store(output) as store:
-        console.print(f"{asked.name}: loading the network")
-        designs = Designs(asked, Networks(asked))
-        store.begin(problem.read_text(encoding="utf-8"), seed=asked.search.seed)
-        view = View(asked.name, budget)
-        with _workers(asked, 1 if design else workers, ray) as evaluators:
+        # workers start while the network is loaded: both take seconds, of importing torch
+        with _workers(asked, 1 if design else workers, None if design else ray) as evaluators:
+            console.print(f"{asked.name}: loading the network")
+            designs = Designs(asked, Networks(asked))
+            about = {"sources": designs.sources}
+            store.begin(problem.read_text(encoding="utf-8"), seed=asked.search.seed, **about)
+            view = View(asked.name, budget)
             engine = Engine(
                 asked, designs, evaluators, store, budget,
-                limits=designs.limits(), observe=view.show,
+                limits=designs.limits(), about=about, observe=view.show,
             )  # fmt: skip
-            if not design:
-                try:
+            try:
+                if not design:
                     with view:
                         engine.run()
-                except KeyboardInterrupt:
-                    console.print("stopped; the same command goes on from here")
-                    return EXIT_INTERRUPTED
-                _show(engine)
-        final = _final(asked, engine, store, count, design)
-        engine.record_verified(len([at for at in final if at.bit_exact]))
+                    _show(engine)
+                final = _final(asked, engine, store, count, design)
+            except KeyboardInterrupt:
+                console.print("stopped; the same command goes on from here")
+                return EXIT_INTERRUPTED
+        engine.record_verified()
         explore_page.write(output, output / REPORT)
     console.print(f"{output / REPORT} shows it all; `codesign report {output}` makes it again")
     if bad := wrong(final):
@@ -122,12 +124,13 @@ def _asked(
     return dataclasses.replace(problem, search=search)
 
 
-def _workers(problem: Problem, count: int, ray: str | None) -> Workers:
+def _workers(problem: Problem, count: int | None, ray: str | None) -> Workers:
     make = partial(make_evaluator, problem)
     if ray is not None:
         from codesign.explore.ray_workers import RayWorkers
 
-        return RayWorkers(make, ray)
+        return RayWorkers(make, ray, count)
+    count = count or os.cpu_count() or 1
     if count == 1:
         use_one_thread()
         return InProcess(make)
@@ -143,6 +146,8 @@ def _final(
     finals = Finals(problem, engine.archive, engine.scale, store, verify)
     if design:
         known = len(engine.archive.designs)
+        if not known:
+            raise ExplorationError(f"{store.folder} has no designs yet; search without --design")
         if missing := [number for number in design if number >= known]:
             raise ExplorationError(f"there is no design {missing[0]}; the sweep has 0..{known - 1}")
         found = [finals.finish(engine.archive.designs[number], console.print) for number in design]

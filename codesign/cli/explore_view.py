@@ -63,7 +63,8 @@ class View:
         _, left = self._left(at)
         volume = at.hypervolume[-1][1] if at.hypervolume else 0.0
         return (
-            f"{clock(at.elapsed_s)}{left}: {at.counts.closed_form:,} in closed form, "
+            f"{clock(at.elapsed_s)}{left}: {at.activity}; "
+            f"{at.counts.closed_form:,} in closed form, "
             f"{sum(at.counts.rejected.values()):,} rejected, {at.counts.accuracy} networks, "
             f"{at.counts.finetuned} fine-tuned, front {at.front}, hypervolume {volume:.4f}"
         )

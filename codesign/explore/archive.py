@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,6 +86,13 @@ class Archive:
         """All measures of a design, by the best that is known of its network."""
         return {ACCURACY: self.networks[design.identity].best, **design.costs}
 
+    def known(self, design: Design) -> dict[str, float | None]:
+        """``values`` for JSON: None where there is none, such as an energy without coefficients."""
+        return {
+            name: None if math.isnan(value) else value
+            for name, value in self.values(design).items()
+        }
+
     def minimised(self, designs: Sequence[Design]) -> FloatArray:
         """Objectives [n, objectives] of designs, all of them the less the better."""
         columns = {
@@ -118,7 +126,7 @@ class Archive:
             "id": design.number,
             "choice": choice,
             "fidelity": network.fidelity,
-            "values": self.values(design),
+            "values": self.known(design),
             "violation": self.violation(design),
             "network": design.identity,
             "round": round_number,
@@ -164,7 +172,11 @@ class Archive:
         for line in lines:
             if line["id"] < len(self.designs):
                 continue
-            costs = {name: value for name, value in line["values"].items() if name != ACCURACY}
+            costs = {
+                name: math.nan if value is None else value
+                for name, value in line["values"].items()
+                if name != ACCURACY
+            }
             (point,) = self.space.encode([line["choice"]])
             identity = line["network"]
             design = Design(line["id"], point, identity, costs)

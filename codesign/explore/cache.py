@@ -46,10 +46,10 @@ class Cache:
         self._folder = folder
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The entry of a key; None where there is none."""
+        """The entry of a key; None where there is none, or a crash of the machine left half."""
         try:
             found: dict[str, Any] = json.loads(self._path(key, "json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return None
         return found
 

@@ -30,6 +30,7 @@ class Designs:
     def __init__(self, problem: Problem, networks: Networks) -> None:
         self._problem, self._networks = problem, networks
         self.space = networks.space()
+        self.sources = networks.sources
         self.board = boards.board(problem.constraints.board)
         self._coefficients = energy_file.find(problem.constraints.board)
         self._hardware = hardware_columns(self.space)
@@ -103,6 +104,7 @@ class Designs:
                 sparsity=list(cut.sparsity),
                 grain=[self._grain_value(choice, name) for name in GRAIN] if cut.sparse else None,
                 method=choice.get(METHOD),
+                **({"sources": self.sources} if self.sources else {}),
             )
         return self._names[key]
 

@@ -32,7 +32,9 @@ from codesign.explore.workers import Workers
 BATCH = 8
 """Networks of a round."""
 PATIENCE = 12
-"""Rounds that find nothing new until a sweep without a limit of time takes the space for done."""
+"""Rounds without news until a sweep that has no limit of time takes the space for done."""
+HOPELESS = 20_000
+"""Designs of which none fits until such a sweep gives up."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,9 @@ class Engine:
         self._clock = _Clock()
         self._recorder = Recorder(store, problem, self.archive, self.scale, about or {})
         self._evaluator = Evaluator(workers, store.cache, self.counts, self._late, self._tick)
+        self._workers = workers
         self._running, self._activity = 0, "starting"
+        self._asked: set[bytes] = set()
         self._strategy = self._restored()
 
     def run(self) -> None:
@@ -128,25 +132,24 @@ class Engine:
         self._record("running")
         try:
             idle = 0
-            while not self._over() and not self._strategy.done:
+            while not (self._recorder.rounds and self._over()) and not self._strategy.done:
                 idle = 0 if self._round() else idle + 1
-                if idle == PATIENCE and self.budget.seconds is None:
+                if self.budget.seconds is None and (idle == PATIENCE or self._hopeless):
                     break
             if not self.archive.designs:
-                why = ", ".join(f"{why} ({n})" for why, n in self.counts.rejected.most_common(3))
-                raise ExplorationError(f"no design of the space fits: {why or 'none was found'}")
+                raise ExplorationError(self._nothing())
         except BaseException:
             self._record("interrupted")
             raise
         self._record("finished")
 
-    def record_verified(self, count: int) -> None:
-        """Tell that so many finalists were verified."""
-        self.counts.verified = count
-        self._record("finished")
+    def record_verified(self) -> None:
+        """Tell how many designs were verified, in all runs."""
+        self.counts.verified = self._recorder.verified()
 
     def progress(self) -> Progress:
         """How far it is."""
+        waits = self._running and not self._workers.ready
         return Progress(
             self._clock.elapsed_s,
             self._recorder.rounds,
@@ -154,12 +157,26 @@ class Engine:
             len(self._recorder.front),
             tuple(self._recorder.history),
             self.counts,
-            self._activity,
+            "waiting for workers to start" if waits else self._activity,
             self._running,
         )
 
+    @property
+    def _hopeless(self) -> bool:
+        return not self.archive.designs and self.counts.closed_form >= HOPELESS
+
+    def _nothing(self) -> str:
+        """Why there is no design, and what to do."""
+        counts = self.counts
+        why = ", ".join(f"{why} ({n})" for why, n in counts.rejected.most_common(3))
+        return (
+            f"none of {counts.closed_form} designs that were tried fits, of {counts.accuracy} "
+            f"networks: {why or 'no hardware was found'}; relax the constraints, widen "
+            "space.hardware, or give more --minutes or --trials"
+        )
+
     def _round(self) -> bool:
-        """One round; whether it found anything new."""
+        """One round; whether it found or tried anything new."""
         number = self._recorder.rounds
         self._say("choosing networks")
         proposal = self._strategy.propose(number, BATCH)
@@ -169,7 +186,10 @@ class Engine:
         found += (trained := self._finetune())
         designs += self._surround(trained, number)
         self._commit(designs, found, proposal.asked)
-        return bool(found or designs)
+        tried = set(map(bytes, np.ascontiguousarray(proposal.asked)))
+        unheard = bool(tried - self._asked)
+        self._asked |= tried
+        return bool(found or designs) or unheard
 
     def _finetune(self) -> list[Network]:
         """Fine-tune the round's most promising networks."""
@@ -235,7 +255,11 @@ class Engine:
 
     def _about_round(self) -> dict[str, Any]:
         seconds = self._evaluator.seconds
-        return {"counts": self.counts.to_dict(), "seconds": [seconds[False], seconds[True]]}
+        return {
+            "counts": self.counts.to_dict(),
+            "seconds": [seconds[False], seconds[True]],
+            "failed": sorted(self.archive.failed),
+        }
 
     def _record(self, state: str) -> None:
         budget = {"seconds": self.budget.seconds, "trials": self.budget.trials}
@@ -246,9 +270,12 @@ class Engine:
         rounds = self._recorder.restore()
         strategy = self._new_strategy(bool(rounds))
         for at in rounds:
-            strategy.told(np.array(at["asked"], np.int64).reshape(-1, len(self._models.space)))
+            asked = np.array(at["asked"], np.int64).reshape(-1, len(self._models.space))
+            strategy.told(asked)
+            self._asked |= set(map(bytes, asked))
         if rounds:
             last = rounds[-1]
+            self.archive.failed |= {(name, steps) for name, steps in last.get("failed", ())}
             self.counts.update(Counts.from_dict(last["counts"]))
             plain, trained = last["seconds"]
             self._evaluator.seconds.update({False: plain, True: trained})

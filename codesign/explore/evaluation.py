@@ -32,7 +32,8 @@ class Evaluator:
     Parameters
     ----------
     late:
-        Whether time is up: what is not evaluated then is left.
+        Whether time is up: what is not evaluated then is left. The first network
+        of a sweep is waited for: starting the workers would have been for nothing.
     tick:
         Called several times a second with the number of tasks under way.
 
@@ -68,6 +69,7 @@ class Evaluator:
             ``MAX_FAILURES`` failed one after the other, or workers cannot be started.
         """
         found: dict[int, Accuracy] = {}
+        begun = bool(self._counts.accuracy)
         waiting: deque[int] = deque()
         for row, task in enumerate(tasks):
             entry = self._cache.get(accuracy_key(task))
@@ -76,7 +78,7 @@ class Evaluator:
             else:
                 found[row] = Accuracy(entry["validation"], entry["seconds"])
         running: dict[int, int] = {}
-        while (waiting or running) and not self._late():
+        while (waiting or running) and not ((begun or found) and self._late()):
             while waiting and len(running) < self._workers.size:
                 self._key += 1
                 running[self._key] = waiting.popleft()
@@ -123,6 +125,10 @@ class InProcess:
 
     @property
     def size(self) -> int:
+        return 1
+
+    @property
+    def ready(self) -> int:
         return 1
 
     def submit(self, key: int, task: Any) -> None:

@@ -33,7 +33,7 @@ from codesign.explore.models import Task
 from codesign.explore.networks import arguments_of
 from codesign.explore.problem import Problem
 from codesign.explore.scale import Scale
-from codesign.explore.store import PROBLEM, Store
+from codesign.explore.store import DESIGN, PROBLEM, Store
 from codesign.frontend import network as net
 from codesign.quant.accuracy import accuracy as share_right
 from codesign.quant.execute import run as run_float
@@ -51,7 +51,7 @@ MEASURED = 1000
 _SPARE = 3
 """So many more designs than are asked for are tried where some do not compile."""
 _CANDIDATES = 64
-ARCH, PROGRAM, DESIGN, WEIGHTS = "arch.yaml", "design.prog", "design.json", "weights.npz"
+ARCH, PROGRAM, WEIGHTS = "arch.yaml", "design.prog", "weights.npz"
 INPUTS = "inputs.npy"
 Codes = npt.NDArray[np.int8]
 
@@ -204,7 +204,7 @@ class Finals:
             "id": design.number,
             "choice": choice,
             "arch": program.arch.to_dict(),
-            "values": values,
+            "values": self._archive.known(design),
             "fidelity": self._archive.networks[design.identity].fidelity,
             "accuracy": tested,
             "cycles": {

@@ -6,6 +6,7 @@ choice of ``prune.*`` then becomes channels and zero blocks (``codesign.prune``)
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import itertools
 import sys
@@ -19,6 +20,7 @@ import torch
 
 from codesign.cost.workload import Workload
 from codesign.errors import ExplorationError
+from codesign.explore.cache import content_key
 from codesign.explore.models import HARDWARE
 from codesign.explore.problem import Problem
 from codesign.explore.space import Space, Value
@@ -122,6 +124,22 @@ class Networks:
                 f"{source.data} returns {type(data).__name__}; return codesign.zoo.data.Data",
             )
         return data
+
+    @cached_property
+    def sources(self) -> str:
+        """Digest of the user's own modules and weights, which accuracies follow from; empty where
+        all is this package's. Raises as ``module``."""
+        source = self._problem.source
+        contents = [] if source.weights is None else [_content(self._problem, source.weights)]
+        named = {"model": source.model, "data": source.data, "train": source.train}
+        for place, name in named.items():
+            if name is None or name.startswith(f"{__name__.partition('.')[0]}."):
+                continue
+            self._function(f"network.{place}", name)
+            file = sys.modules[name.partition(":")[0]].__file__
+            contents.append(b"" if file is None else Path(file).read_bytes())
+        digests = [hashlib.sha256(content).hexdigest() for content in contents]
+        return content_key(files=digests) if digests else ""
 
     def trained(self, arguments: Arguments, data: Data) -> tuple[net.Network, torch.Tensor]:
         """The simplified base network with its weights, and an example input."""
@@ -227,6 +245,13 @@ def network_choice(choice: Mapping[str, Value], sparse: bool) -> dict[str, Value
         for name, value in choice.items()
         if not name.startswith(HARDWARE) or (sparse and name in GRAIN)
     }
+
+
+def _content(problem: Problem, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise problem.error("network.weights", f"{path} cannot be read: {error}") from error
 
 
 def _state(problem: Problem, path: Path) -> Any:

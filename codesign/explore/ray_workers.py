@@ -78,6 +78,10 @@ class RayWorkers:
     def size(self) -> int:
         return len(self._actors)
 
+    @property
+    def ready(self) -> int:
+        return sum(actor.ready for actor in self._actors)
+
     def submit(self, key: int, task: Any) -> None:
         if not self._actors:
             raise ValueError("workers run within a `with` statement; submit tasks there")

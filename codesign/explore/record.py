@@ -120,6 +120,14 @@ class Recorder:
         })  # fmt: skip
         self._store.write_front([design.number for design in self.front], self._table())
 
+    def verified(self) -> int:
+        """Count the designs that were verified, and add that to ``run.json``."""
+        count, run = self._store.verified(), self._store.run()
+        if run is not None:
+            run["counts"]["verified"] = count
+            self._store.write_run(run)
+        return count
+
     def _hypervolume(self) -> float:
         if not self.front:
             return 0.0
@@ -129,7 +137,7 @@ class Recorder:
         """The front as comma-separated values."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
-        values = [self._archive.values(design) for design in self.front]
+        values = [self._archive.known(design) for design in self.front]
         measures = list(values[0]) if values else []
         parameters = self._archive.space.names
         writer.writerow(["id", "fidelity", *measures, *parameters])

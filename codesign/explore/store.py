@@ -2,7 +2,7 @@
 
 The sweep goes in rounds. A round's designs are appended to ``trials.jsonl``, then the round itself
 to ``rounds.jsonl``, with the length that ``trials.jsonl`` has: a line there makes the round count.
-What was killed between the two is cut off by the next ``open_store``; the results that the lost
+What was killed between the two is cut off by the next ``begin``; the results that the lost
 round had are in the cache. All other files are written as a whole.
 """
 
@@ -23,7 +23,7 @@ from codesign.explore.cache import Cache
 from codesign.report import files
 
 PROBLEM, RUN, TRIALS, ROUNDS = "problem.yaml", "run.json", "trials.jsonl", "rounds.jsonl"
-FRONT, FRONT_CSV, DESIGNS = "front.json", "front.csv", "designs"
+FRONT, FRONT_CSV, DESIGNS, DESIGN = "front.json", "front.csv", "designs", "design.json"
 _LOCK, _CACHE = ".lock", "cache"
 _LENGTH = "trials_bytes"
 
@@ -45,7 +45,7 @@ class Store:
         self.cache = Cache(folder / _CACHE)
 
     def begin(self, problem: str, **identity: Any) -> None:
-        """Take the folder for a problem, or go on with it.
+        """Take the folder for a problem, or go on with it; a folder without rounds is free.
 
         Parameters
         ----------
@@ -59,20 +59,21 @@ class Store:
         ExplorationError
             The folder is another problem's.
         """
+        self._cut()
         path = self.folder / PROBLEM
-        if path.exists():
+        if not self.rounds() and (not path.exists() or (self.folder / RUN).exists()):
+            (self.folder / RUN).unlink(missing_ok=True)
+            files.write_text(path, problem)
+        else:
             run = self.run() or {}
             differing = [name for name, value in identity.items() if run.get(name, value) != value]
-            if path.read_text(encoding="utf-8") != problem:
+            if not path.exists() or path.read_text(encoding="utf-8") != problem:
                 differing.append("problem")
             if differing:
                 raise ExplorationError(
                     f"{self.folder} holds a sweep with another {differing[0]}; choose another "
                     "folder, or remove this one"
                 )
-        else:
-            files.write_text(path, problem)
-        self._cut()
 
     def _cut(self) -> None:
         """Remove what an interrupted round left behind."""
@@ -118,6 +119,11 @@ class Store:
     def design(self, number: int) -> Path:
         """The folder of a design that was compiled."""
         return self.folder / DESIGNS / str(number)
+
+    def verified(self) -> int:
+        """Designs whose RTL was found to be bit-exact."""
+        found = (read_json(path) for path in self.folder.glob(f"{DESIGNS}/*/{DESIGN}"))
+        return sum(at is not None and at["bit_exact"] for at in found)
 
     def close(self) -> None:
         os.close(self._lock)

@@ -63,7 +63,7 @@ class Surrogate:
         random = np.random.default_rng(mixed_seed(self._seed, "round", number))
         if not self._archive.networks:
             points = self._distinct(self._first(count, random), count)
-            return Proposal(points, points[:0], points)
+            return Proposal(self._fitting(points, number), points[:0], points)
         self._predictor.fit(list(self._archive.networks.values()))
         front = self._archive.front()
         known = [*front, *reversed(self._archive.designs)]
@@ -82,7 +82,7 @@ class Surrogate:
             (deep,) = self._hardware.fronts(at.point[None], number, DEEP_GENERATIONS)
             designs = np.concatenate([designs, deep])
         self.done = self._hardware.exhaustive and not len(points)
-        return Proposal(points, self._improving(designs), points)
+        return Proposal(self._fitting(points, number), self._improving(designs), points)
 
     def around(self, networks: Sequence[Network], number: int) -> IntArray:
         """Their best hardware, where that adds to the front; the first of it in any case."""
@@ -229,8 +229,17 @@ class Surrogate:
             points[np.arange(count), columns] = random.integers(space.sizes[columns])
         return space.repair(points)
 
+    def _fitting(self, points: IntArray, number: int) -> IntArray:
+        """Those whose networks fit on some hardware: of the others no accuracy is worth its
+        time."""
+        fits = self._models.costs(points).feasible
+        if not fits.all():
+            found = self._hardware.fronts(points[~fits], number, HARDWARE_GENERATIONS)
+            fits[~fits] = [len(designs) > 0 for designs in found]
+        return points[fits]
+
     def _distinct(self, points: IntArray, count: int) -> IntArray:
-        """The first ``count`` networks that are not known, a design of each that fits somewhere."""
+        """The first ``count`` networks that are not known, a design of each."""
         seen = {*self._archive.networks, *(at for at, steps in self._archive.failed if not steps)}
         rows: list[int] = []
         for row, identity in enumerate(self._models.identities(points)):

@@ -34,6 +34,10 @@ class Workers(Protocol):
     def size(self) -> int:
         """Tasks that are evaluated at one time; more may be submitted, they wait."""
 
+    @property
+    def ready(self) -> int:
+        """Workers that have started, as far as ``next`` has heard of it."""
+
     def submit(self, key: int, task: Any) -> None:
         """Give a task; ``ValueError`` where its key's task has not come out of ``next`` yet."""
 
@@ -85,6 +89,10 @@ class ProcessWorkers:
     @property
     def size(self) -> int:
         return self._count
+
+    @property
+    def ready(self) -> int:
+        return sum(worker.ready for worker in self._workers)
 
     def submit(self, key: int, task: Any) -> None:
         if not self._workers:

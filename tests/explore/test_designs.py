@@ -100,6 +100,21 @@ def test_what_does_not_fit_says_why(designs):
         assert (violation > 0) == bool(reason)
 
 
+def test_a_users_module_that_changed_makes_other_networks(tmp_path, designs):
+    _, models = designs
+    assert models.sources == ""
+    path, module = tmp_path / "own.yaml", tmp_path / "network_of_a_user.py"
+    path.write_text(TEXT.replace("codesign.zoo.explorable:digits\n", "network_of_a_user:make\n"))
+    text = "from codesign.zoo.explorable import digits\n\ndef make(**given): return digits(**given)"
+    names = []
+    for ending in ("\n", "  # of another kind\n"):
+        module.write_text(text + ending)
+        own = Designs(load(path), Networks(load(path)))
+        names.append((own.sources, *own.identities(own.start())))
+    assert not set(names[0]) & set(names[1])
+    assert names[0][1] != models.identities(models.start())[0]
+
+
 def test_a_function_that_returns_something_else_is_named(tmp_path):
     path = tmp_path / "wrong.yaml"
     path.write_text(TEXT.replace("codesign.zoo.explorable:digits\n", "codesign.zoo.digits:load\n"))

@@ -9,14 +9,24 @@ import numpy as np
 import pytest
 
 from codesign.errors import ExplorationError
-from codesign.explore.engine import Budget, Engine
+from codesign.explore.engine import PATIENCE, Budget, Engine
 from codesign.explore.evaluation import MAX_FAILURES, InProcess
 from codesign.explore.front import hypervolume
+from codesign.explore.models import Accuracy, Costs
 from codesign.explore.problem import Finetune
 from codesign.explore.search import NAMES
-from codesign.explore.store import FRONT, RUN, TRIALS, Store
+from codesign.explore.store import FRONT, PROBLEM, RUN, TRIALS, Store
 from tests.conftest import ROOT
-from tests.explore.sweep import HARDWARE, NETWORK, Formulas, make, problem, sweep, whole_front
+from tests.explore.sweep import (
+    HARDWARE,
+    NETWORK,
+    Formulas,
+    accuracy,
+    make,
+    problem,
+    sweep,
+    whole_front,
+)
 
 EVOLUTION = [name for name in ("random", "nsga2", "surrogate") if name in (*NAMES, "surrogate")]
 
@@ -83,7 +93,12 @@ def test_fine_tuning_takes_the_designs_of_its_network_along(tmp_path):
     engine = sweep(tmp_path, 40, finetune=Finetune(100, 3))
     lines = without_times(tmp_path)
     tuned = {at["network"] for at in lines if at["fidelity"] == "finetuned"}
-    assert len(tuned) == 3 * engine.progress().rounds
+    trained = {at.identity for at in engine.archive.networks.values() if any(at.accuracy)}
+    assert len(trained) == 3 * engine.progress().rounds
+    assert tuned
+    assert tuned <= trained
+    lossless = {name for name in trained if not name.strip("0,")}  # nothing to win back
+    assert tuned == (trained - lossless) & {at["network"] for at in lines}
     last = {at["id"]: at for at in lines}
     assert {at["fidelity"] for at in last.values() if at["network"] in tuned} == {"finetuned"}
     assert {at["fidelity"] for at in last.values() if at["network"] not in tuned} == {"ptq"}
@@ -207,6 +222,105 @@ def test_a_sweep_in_which_nothing_can_be_evaluated_ends(tmp_path):
         with pytest.raises(ExplorationError, match=r"cannot be evaluated.*no data"):
             engine.run()
     assert len(tried) == MAX_FAILURES
+
+
+class Tight(Formulas):
+    """Few designs fit: the smallest architecture, its layers nearly empty."""
+
+    def costs(self, points):
+        found = super().costs(points)
+        beyond = np.where((found.values["lut"] <= 180) & (found.values["macs"] <= 1.4e6), 0.0, 1.0)
+        return Costs(found.values, beyond, tuple("too large" if at else "" for at in beyond))
+
+
+def test_batches_that_are_rejected_whole_end_no_sweep(tmp_path):
+    with Store(tmp_path) as store, InProcess(make) as workers:
+        store.begin("formulas\n", seed=0)
+        engine = Engine(problem(sampler="random"), Tight(), workers, store, Budget(trials=2))
+        engine.run()
+    assert len(engine.archive.designs) >= 2
+    empty = [not at["networks"] for at in Store(tmp_path).rounds()]
+    longest = max(len(run) for run in "".join(".#"[at] for at in empty).split("."))
+    assert longest > PATIENCE
+
+
+def test_a_space_in_which_nothing_fits_ends_with_the_reasons(tmp_path):
+    class Misfits(Formulas):
+        def costs(self, points):
+            found = super().costs(points)
+            return Costs(found.values, np.ones(len(points)), ("too large",) * len(points))
+
+    with Store(tmp_path) as store, InProcess(make) as workers:
+        store.begin("formulas\n", seed=0)
+        models = Misfits(HARDWARE)
+        engine = Engine(problem(sampler="random"), models, workers, store, Budget(trials=3))
+        with pytest.raises(ExplorationError, match=r"none of 18 .*too large \(18\); relax"):
+            engine.run()
+    assert engine.counts.accuracy == 0
+
+
+def test_networks_that_fit_on_no_hardware_are_not_evaluated(tmp_path):
+    class Heavy(Formulas):
+        def costs(self, points):
+            found = super().costs(points)
+            beyond = np.where(found.values["macs"] > 2e6, 1.0, 0.0)
+            return Costs(found.values, beyond, tuple("macs" if at else "" for at in beyond))
+
+    with Store(tmp_path) as store, InProcess(make) as workers:
+        store.begin("formulas\n", seed=0)
+        engine = Engine(problem(), Heavy(), workers, store, Budget(trials=30))
+        engine.run()
+    assert len(engine.archive.designs) >= 30
+    assert all(at.macs <= 2e6 for at in engine.archive.networks.values())
+
+
+def test_fine_tuning_that_does_harm_is_not_taken(tmp_path):
+    def evaluate(task):
+        better = accuracy(task.choice, 0)
+        return Accuracy(better - 0.2 if task.steps else better, 1.0)
+
+    asked = problem(finetune=Finetune(100, 3))
+    with Store(tmp_path) as store, InProcess(lambda: evaluate) as workers:
+        store.begin("formulas\n", seed=0)
+        engine = Engine(asked, Formulas(), workers, store, Budget(trials=30))
+        engine.run()
+        again = Engine(asked, Formulas(), workers, store, Budget(trials=30))
+    assert engine.counts.finetuned > 0
+    for found in (engine, again):
+        assert {at.fidelity for at in found.archive.networks.values()} == {"ptq"}
+    for line in without_times(tmp_path):
+        assert line["values"]["accuracy"] == pytest.approx(accuracy(line["choice"], 0))
+
+
+def test_a_measure_that_is_not_known_is_null(tmp_path):
+    class Unmetered(Formulas):
+        def costs(self, points):
+            found = super().costs(points)
+            energy = {"energy_uj": np.full(len(points), np.nan)}
+            return Costs({**found.values, **energy}, found.violation, found.reasons)
+
+    with Store(tmp_path) as store, InProcess(make) as workers:
+        store.begin("formulas\n", seed=0)
+        Engine(problem(), Unmetered(), workers, store, Budget(trials=10)).run()
+        again = Engine(problem(), Unmetered(), workers, store, Budget(trials=10))
+    assert {at["values"]["energy_uj"] for at in without_times(tmp_path)} == {None}
+    assert all(np.isnan(at.costs["energy_uj"]) for at in again.archive.designs)
+
+
+def test_a_folder_without_rounds_takes_a_corrected_problem(tmp_path):
+    with Store(tmp_path) as store:
+        store.begin("wrong\n", seed=0)
+        store.write_run({"name": "wrong", "seed": 0})
+    with Store(tmp_path) as store:
+        store.begin("right\n", seed=1)
+    assert (tmp_path / PROBLEM).read_text() == "right\n"
+
+
+def test_a_users_own_file_is_left_alone(tmp_path):
+    (tmp_path / PROBLEM).write_text("mine\n")
+    with Store(tmp_path) as store, pytest.raises(ExplorationError, match="another problem"):
+        store.begin("formulas\n", seed=0)
+    assert (tmp_path / PROBLEM).read_text() == "mine\n"
 
 
 def test_another_problem_needs_another_folder(tmp_path):
