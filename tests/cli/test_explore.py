@@ -78,7 +78,6 @@ def test_too_little_time_is_enough_for_a_network(problem, tmp_path):
     assert counts["accuracy"] == 1
 
 
-@pytest.mark.slow
 def test_actors_of_a_cluster_find_what_this_process_finds(problem, tmp_path):
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     from ray.cluster_utils import Cluster
