@@ -12,7 +12,7 @@ from codesign.cost.archs import Archs
 from hw.build import generate_rtlil
 
 NAMES = {plain(cut).rpartition(".")[2] for cut in CUTS} | {"lane", "codesign_top"}
-LEAST = {"xc7": 24, "xcup": 24}
+LEAST = {"xc7": 45, "xcup": 45}
 """Architectures whose every unit is synthesised."""
 
 
