@@ -39,6 +39,7 @@ README_ROWS = (
     "synth.ramb36",
     "synth.logic_levels",
     "explore.cycles_error_layer",
+    "explore.cycles_layers_close",
     "explore.cycles_error_network",
     "explore.resource_error",
     "explore.energy_error",
