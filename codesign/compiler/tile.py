@@ -169,7 +169,7 @@ def tiles(
     saving: bool,
 ) -> tuple[Tile, ...]:
     """Row tiles of a layer whose source is being loaded or whose result is to be saved: those with
-    which it is done first, by the closed forms of ``codesign.cost``."""
+    which it is done first, by the closed forms of ``codesign.cost``; of equal ones the first."""
     source, target = storages[layer.source], storages[layer.target]
     height = whole(network, storages, layer).last
     if layer.step:  # its result may be saved by plane, its source is small where it is not streamed
@@ -181,7 +181,7 @@ def tiles(
     if 2 * step > height:
         step = line_unit(arch, target) if saving else 1
     cutter = _Cutter(network, arch, source, target, layer, pitch, height, loading, saving)
-    plans = {cutter.cut(ends) for ends in cuts(height, step)}
+    plans = dict.fromkeys(cutter.cut(ends) for ends in cuts(height, step))
     return min(plans, key=lambda plan: (cutter.weigh(plan), len(plan)))
 
 
