@@ -197,10 +197,13 @@ def test_arguments_are_checked() -> None:
 
 
 PARENT = """
+import signal
+
 from codesign.explore.workers import ProcessWorkers
 from tests.explore import evaluators
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
     with ProcessWorkers(evaluators.square, 2) as workers:
         workers.submit(0, 0)
         print(workers.next()[1][1], flush=True)
