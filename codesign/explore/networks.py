@@ -21,7 +21,6 @@ import torch
 from codesign.cost.workload import Workload
 from codesign.errors import ExplorationError
 from codesign.explore.cache import content_key
-from codesign.explore.models import HARDWARE
 from codesign.explore.problem import Problem
 from codesign.explore.space import Space, Value
 from codesign.frontend import network as net
@@ -236,15 +235,6 @@ def arguments_of(choice: Mapping[str, Value]) -> Arguments:
         for name, value in choice.items()
         if name.startswith(NETWORK)
     )
-
-
-def network_choice(choice: Mapping[str, Value], sparse: bool) -> dict[str, Value]:
-    """The part of a choice that its accuracy follows from."""
-    return {
-        name: value
-        for name, value in choice.items()
-        if not name.startswith(HARDWARE) or (sparse and name in GRAIN)
-    }
 
 
 def _content(problem: Problem, path: Path) -> bytes:
